@@ -1,0 +1,157 @@
+"""A shopper's category interests: decayed affinity, tiers with hysteresis, and a first drift signal (docs/fold.md 1.6, 1.8).
+
+The drift signal is a count rule over sessions: an interest rises when it shows in several of the newest sessions and hardly
+in those before. The unit of evidence is the session, because events inside one are not independent of each other.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from streams.core.forward_decay import epoch_of, rescale, weight_at
+from streams.core.policy import LearningPolicy
+from streams.core.user_state import CATEGORIES_MAX, Interest, Tier, UserState
+
+HISTORY_BITS = 32
+_HISTORY_MASK = (1 << HISTORY_BITS) - 1
+_LIVE = frozenset((Tier.EMERGING, Tier.ACTIVE, Tier.CORE, Tier.FADING))
+
+ChangeKind = Literal["rise", "fade", "tier"]
+
+
+class Change(msgspec.Struct, frozen=True):
+    """One interest changed. `share` is the category's part of the shopper's affinity, 0..1."""
+
+    kind: ChangeKind
+    category: str
+    from_tier: Tier
+    to_tier: Tier
+    share: float
+    visits: int
+
+
+def tracked(state: UserState, category: str) -> Interest | None:
+    """The interest in exactly this category, None if it is not tracked."""
+    for interest in state.interests:
+        if interest.category == category:
+            return interest
+    return None
+
+
+def track(state: UserState, category: str) -> Interest:
+    """The interest in this category, tracked from now on if it was not; the least one is forgotten above the cap."""
+    found = tracked(state, category)
+    if found is not None:
+        return found
+    interest = Interest(category)
+    state.interests.append(interest)
+    if len(state.interests) > CATEGORIES_MAX:
+        others = state.interests[:-1]
+        free = [other for other in others if not other.declared] or others
+        state.interests.remove(min(free, key=lambda other: other.affinity))
+    return interest
+
+
+def add_affinity(state: UserState, interest: Interest, weight: float, time_ms: int, policy: LearningPolicy) -> None:
+    """Forward-decayed affinity: the weight counts as much less as it is older, whenever it arrives."""
+    half_life_s = policy.affinity_half_life_s
+    t_s = time_ms / 1000
+    epoch = epoch_of(t_s, half_life_s)
+    if epoch > state.epoch:
+        factor = rescale(epoch - state.epoch)
+        for other in state.interests:
+            other.affinity *= factor
+        state.epoch = epoch
+    interest.affinity = max(0.0, interest.affinity + weight * weight_at(t_s, half_life_s, state.epoch))
+
+
+def visit(state: UserState, touched: Interest, time_ms: int, policy: LearningPolicy) -> list[Change]:
+    """The first positive event on a category in the current session: history moves on, every tier is judged again."""
+    passed = state.sessions - touched.last_session
+    moved = touched.history << passed if touched.last_session and passed < HISTORY_BITS else 0
+    touched.history = moved & _HISTORY_MASK | 1
+    touched.last_session = state.sessions
+    touched.visits += 1
+    total = total_affinity(state)
+    changes = []
+    for interest in state.interests:
+        if interest is touched or interest.risen or interest.tier in _LIVE:
+            share = interest.affinity / total if total else 0.0
+            change = _judge(state, interest, interest is touched, share, time_ms, policy)
+            if change is not None:
+                changes.append(change)
+    return changes
+
+
+def total_affinity(state: UserState) -> float:
+    """Sum of the affinities, left to right: `sum` rounds differently from Python 3.12 on."""
+    total = 0.0
+    for interest in state.interests:
+        total += interest.affinity
+    return total
+
+
+def _judge(
+    state: UserState, interest: Interest, touched: bool, share: float, time_ms: int, policy: LearningPolicy
+) -> Change | None:
+    recent, before, sessions_before = _counts(state, interest, policy)
+    if recent <= 1:
+        interest.risen = False
+    rises = (
+        touched
+        and not interest.risen
+        and recent >= policy.rise_sessions
+        and sessions_before >= policy.rise_history
+        and before <= policy.rise_before * sessions_before
+    )
+    if rises:
+        interest.risen = True
+    old = Tier(interest.tier)
+    new = _next_tier(interest, _level(state, interest, touched, share, policy), rises, recent, time_ms, policy)
+    interest.tier = new
+    if not rises and new == old:
+        return None
+    kind: ChangeKind = "rise" if rises else "fade" if new == Tier.FADING else "tier"
+    return Change(kind, interest.category, old, new, share, interest.visits)
+
+
+def _counts(state: UserState, interest: Interest, policy: LearningPolicy) -> tuple[int, int, int]:
+    """(visited sessions in the window, visited sessions before it, sessions before it)."""
+    window = policy.rise_window
+    passed = state.sessions - interest.last_session
+    bits = (interest.history << passed) & _HISTORY_MASK if passed < HISTORY_BITS else 0
+    sessions_before = max(0, min(state.sessions - state.since, HISTORY_BITS) - window)
+    recent = (bits & ((1 << window) - 1)).bit_count()
+    before = ((bits >> window) & ((1 << sessions_before) - 1)).bit_count()
+    return recent, before, sessions_before
+
+
+def _level(state: UserState, interest: Interest, touched: bool, share: float, policy: LearningPolicy) -> Tier:
+    """The tier the share alone speaks for: thresholds with hysteresis; a promotion needs a visit now."""
+    tier, visits = interest.tier, interest.visits
+    if tier == Tier.CORE and share >= policy.core_down:
+        return Tier.CORE
+    rank = tier if tier in (Tier.CORE, Tier.ACTIVE) else Tier.NONE
+    may_rise = touched and (rank != Tier.NONE or state.sessions - state.since >= 3)
+    if may_rise and rank != Tier.CORE and visits >= 4 and share >= policy.core_up:
+        return Tier.CORE
+    if rank != Tier.NONE:
+        return Tier.ACTIVE if share >= policy.active_down else Tier.NONE
+    return Tier.ACTIVE if may_rise and visits >= 2 and share >= policy.active_up else Tier.NONE
+
+
+def _next_tier(
+    interest: Interest, level: Tier, rises: bool, recent: int, time_ms: int, policy: LearningPolicy
+) -> Tier:
+    if level != Tier.NONE:
+        return level
+    tier = Tier(interest.tier)
+    if tier in (Tier.CORE, Tier.ACTIVE) or (tier == Tier.EMERGING and recent == 0):
+        return Tier.FADING
+    if rises:
+        return Tier.EMERGING
+    if tier == Tier.FADING and time_ms - interest.last_ms > policy.dormant_after_s * 1000:
+        return Tier.DORMANT
+    return tier

@@ -1,0 +1,185 @@
+"""Views: readable Redis keys derived from committed state, off the commit path and within a CPU budget.
+
+A commit only notes which ids changed. This thread takes the ids that have waited longest, reads their committed state together with the
+checkpoint (the stamp), derives, writes, and sleeps so that it takes no more than its share of one core. A key is derived at most once in
+`interval_s`. A neighbour's degree lives in another partition: heads are read in batches and kept for a few seconds.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import structlog
+
+from streams import metrics
+from streams.core.checkpoint import decode_checkpoint
+from streams.core.hashing import item_partition
+from streams.core.item_state import ItemHead, decode_head, decode_item, decode_name
+from streams.core.policy import LearningPolicy
+from streams.core.similarity import similarities, strongest
+from streams.core.user_state import Tier, decode_user
+from streams.store.keys import Keyspace, Shard
+from streams.store.protocol import Raise, Ranking, Store, StoreUnavailableError, Table, View
+from streams.store.reader import SIMILAR_KEPT, TRENDING_KEPT
+
+log = structlog.get_logger()
+
+CHUNK = 32
+DEGREES_READ = 64  # neighbours whose degree is read, those with the largest co-occurrence
+HEADS_KEPT = 50_000
+HEADS_FRESH_S = 5.0
+
+Head = tuple[ItemHead, str]
+
+
+class Views(threading.Thread):
+    """Derives `similar`, `trending` and `interests`. `note` may be called from any thread."""
+
+    def __init__(
+        self,
+        store: Store,
+        keys: Keyspace,
+        policy: LearningPolicy,
+        *,
+        budget: float,
+        interval_s: float,
+        ttl_s: int,
+    ) -> None:
+        super().__init__(name="views", daemon=True)
+        self._store, self._keys, self._policy = store, keys, policy
+        self._budget, self._interval_s, self._ttl_s = budget, interval_s, ttl_s
+        self._lock = threading.Lock()
+        self._pending: dict[str, dict[tuple[Shard, Any], float]] = {"neighbours": {}, "profiles": {}}
+        self._heads: dict[int, tuple[float, Head]] = {}
+        self._stopping = threading.Event()
+
+    def note(self, stage: str, shard: Shard, ids: Sequence[Any]) -> None:
+        """These states of a shard changed; the first note of an id is when it began to wait."""
+        if not ids:
+            return
+        now = time.monotonic()
+        with self._lock:
+            pending = self._pending[stage]
+            for state_id in ids:
+                pending.setdefault((shard, state_id), now)
+
+    def stop(self, timeout_s: float = 5.0) -> None:
+        """Stop after the chunk at hand; what still waits is derived after the next change or by the next owner."""
+        self._stopping.set()
+        self.join(timeout_s)
+
+    def run(self) -> None:
+        while not self._stopping.is_set():
+            started = time.thread_time()
+            done = self._turn("neighbours") + self._turn("profiles")
+            used_s = time.thread_time() - started
+            idle_s = used_s * (1 / self._budget - 1) if done else 0.05
+            self._stopping.wait(min(max(idle_s, 0.001), 1.0))
+
+    def drain(self) -> None:
+        """Derive everything that waits, ignoring interval and budget: tests, and the end of a demo."""
+        while any(self._pending.values()):
+            self._turn("neighbours", due_s=0.0)
+            self._turn("profiles", due_s=0.0)
+
+    def _turn(self, stage: str, due_s: float | None = None) -> int:
+        now = time.monotonic()
+        chosen = self._take(stage, now - (self._interval_s if due_s is None else due_s))
+        if not chosen:
+            return 0
+        try:
+            for shard in {shard for shard, _ in chosen}:
+                ids = [state_id for where, state_id in chosen if where == shard]
+                if stage == "neighbours":
+                    self._derive_items(shard, ids)
+                else:
+                    self._derive_users(shard, ids)
+        except StoreUnavailableError as error:
+            log.warning("views wait for the store", error=str(error))
+            with self._lock:
+                for key, since in chosen.items():
+                    self._pending[stage].setdefault(key, since)
+            return 0
+        view = "similar" if stage == "neighbours" else "interests"
+        for since in chosen.values():
+            metrics.EVENT_TO_VIEW.labels(view).observe(now - since)
+        metrics.VIEWS_WRITTEN.labels(view).inc(len(chosen))
+        return len(chosen)
+
+    def _take(self, stage: str, due: float) -> dict[tuple[Shard, Any], float]:
+        """The longest waiting ids that are due: a dict keeps the order in which they began to wait."""
+        view = "similar" if stage == "neighbours" else "interests"
+        with self._lock:
+            pending = self._pending[stage]
+            metrics.VIEWS_PENDING.labels(view).set(len(pending))
+            oldest = next(iter(pending.values()), None)
+            metrics.VIEW_STALENESS.labels(view).set(0.0 if oldest is None else time.monotonic() - oldest)
+            chosen = {}
+            for key, since in pending.items():
+                if since > due or len(chosen) == CHUNK:
+                    break
+                chosen[key] = since
+            for key in chosen:
+                del pending[key]
+            return chosen
+
+    def _derive_items(self, shard: Shard, hashes: Sequence[int]) -> None:
+        checkpoint, values = self._store.load(shard, [shard.item(item) for item in hashes])
+        items = {item: decode_item(data) for item, data in zip(hashes, values, strict=True) if data}
+        wanted = {item: strongest(state, DEGREES_READ) for item, state in items.items()}
+        heads = self._read_heads({neighbour for chosen in wanted.values() for neighbour in chosen})
+        views: list[View] = []
+        trending: dict[str, float] = {}
+        for item, state in items.items():
+            if not state.name:
+                continue
+            near = similarities(item, state, {n: heads[n][0] for n in wanted[item] if n in heads})
+            named = {heads[n][1]: similarity for n, similarity in near.items() if heads[n][1]}
+            best = sorted(named.items(), key=lambda pair: (-pair[1], pair[0]))[:SIMILAR_KEPT]
+            views.append(Ranking(shard.similar(state.name), dict(best)))
+            if state.head.recent_degree > 0:
+                half_lives = state.head.last / self._policy.recency_half_life_s
+                trending[state.name] = math.log2(state.head.recent_degree) + half_lives
+        if trending:
+            views.append(Raise(shard.trending, trending, TRENDING_KEPT))
+        if checkpoint is not None and views:
+            stamp = decode_checkpoint(checkpoint)
+            views.append(Table(shard.views, {"watermark": str(stamp.watermark), "newest_ms": str(stamp.newest_ms)}))
+        self._store.write_views(views, self._ttl_s)
+
+    def _read_heads(self, hashes: set[int]) -> dict[int, Head]:
+        now = time.monotonic()
+        fresh = {item: self._heads[item][1] for item in hashes if item in self._heads and self._heads[item][0] > now}
+        stale = sorted(hashes - fresh.keys())
+        n = self._keys.item_partitions
+        found = self._store.read([self._keys.items(item_partition(item, n)).item(item) for item in stale])
+        if len(self._heads) > HEADS_KEPT:
+            self._heads.clear()
+        for item, data in zip(stale, found, strict=True):
+            if data:
+                head = decode_head(data), decode_name(data)
+                self._heads[item] = now + HEADS_FRESH_S, head
+                fresh[item] = head
+        return fresh
+
+    def _derive_users(self, shard: Shard, users: Sequence[str]) -> None:
+        checkpoint, values = self._store.load(shard, [shard.user(user) for user in users])
+        if checkpoint is None:
+            return
+        stamp = str(decode_checkpoint(checkpoint).watermark)
+        views: list[View] = []
+        for user, data in zip(users, values, strict=True):
+            if data is None:
+                continue
+            state = decode_user(data)
+            total = sum(interest.affinity for interest in state.interests) or 1.0
+            fields = {
+                interest.category: f"{Tier(interest.tier).name.lower()} {interest.affinity / total:.6g}"
+                for interest in state.interests
+            }
+            views.append(Table(shard.interests(user), {"@": stamp, **fields}))
+        self._store.write_views(views, self._ttl_s)
