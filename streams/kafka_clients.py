@@ -6,14 +6,18 @@ Every function takes `Settings` and builds a client; `config` entries given by t
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+import time
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Final
 
 from streams.settings import Settings
 
 if TYPE_CHECKING:
-    from confluent_kafka import Consumer, Producer
+    from confluent_kafka import Consumer, Message, Producer
     from confluent_kafka.admin import AdminClient
+
+METADATA_TIMEOUT_S: Final = 10.0
+SILENCE_S: Final = 30.0
 
 Config = Mapping[str, str | int | float | bool]
 
@@ -74,3 +78,41 @@ def admin(settings: Settings, config: Config | None = None) -> AdminClient:
     from confluent_kafka.admin import AdminClient
 
     return AdminClient({**connection(settings), **(config or {})}, logger=_LOGGER)
+
+
+def read_to_end(settings: Settings, topic: str, begin: Mapping[int, int] | None = None) -> Iterator[Message]:
+    """The committed records of a topic, up to the end as it is when reached. In offset order within a partition.
+
+    topic  full name
+    begin  partition → first offset to read; None: all partitions from their beginnings
+
+    Raises LookupError when there is no such topic, KafkaException when it cannot be read.
+    """
+    from confluent_kafka import OFFSET_BEGINNING, KafkaError, KafkaException, TopicPartition
+
+    reader = consumer(settings, "reader", {"enable.partition.eof": True})
+    try:
+        if begin is None:
+            partitions = reader.list_topics(topic, timeout=METADATA_TIMEOUT_S).topics[topic].partitions
+            begin = dict.fromkeys(partitions, OFFSET_BEGINNING)
+            if not begin:
+                raise LookupError(
+                    f"{topic}: no such topic at {settings.kafka}; create it with `driftline topics create`"
+                )
+        reader.assign([TopicPartition(topic, partition, offset) for partition, offset in begin.items()])
+        unfinished = set(begin)
+        heard = time.monotonic()
+        while unfinished:
+            if time.monotonic() - heard > SILENCE_S:
+                raise KafkaException(KafkaError(KafkaError._TIMED_OUT, f"{topic}: no answer for {SILENCE_S:.0f} s"))  # noqa: SLF001
+            for message in reader.consume(1000, timeout=0.1):
+                heard = time.monotonic()
+                error = message.error()
+                if error is None:
+                    yield message
+                elif error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001  # the library's own name for it
+                    unfinished.discard(message.partition() or 0)
+                else:
+                    raise KafkaException(error)
+    finally:
+        reader.close()
