@@ -108,7 +108,9 @@ class System:
         """Start a process such as start("worker")."""
         name = name or f"{arguments[0]}-{len(self.processes)}"
         process = Process(
-            [*COMMAND, *arguments], {**self.environment, "DRIFTLINE_INSTANCE_ID": name, **environment}, self.folder / f"{name}.log"
+            [*COMMAND, *arguments],
+            {**self.environment, "DRIFTLINE_INSTANCE_ID": name, **environment},
+            self.folder / f"{name}.log",
         )
         self.processes.append(process)
         return process
@@ -165,7 +167,9 @@ class System:
         deadline = time.monotonic() + timeout_s
         while not condition():
             if time.monotonic() > deadline:
-                logs = "\n".join(f"--- {p.log.name} (exit {p.code})\n{p.log.read_text()[-3000:]}" for p in self.processes)
+                logs = "\n".join(
+                    f"--- {p.log.name} (exit {p.code})\n{p.log.read_text()[-3000:]}" for p in self.processes
+                )
                 raise AssertionError(f"waited {timeout_s} s for {what}\n{logs}")
             time.sleep(0.1)
 

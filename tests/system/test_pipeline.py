@@ -31,7 +31,15 @@ def test_two_communities_become_each_others_similar_items(system: System) -> Non
         side = n % 2
         for step in range(4):
             item = f"item-{2 * ((n + step) % 5) + side}"
-            events.append(view(n * 4 + step, f"user-{n}", item, base + n * 1000 + step * 100, category="Even" if side == 0 else "Odd"))
+            events.append(
+                view(
+                    n * 4 + step,
+                    f"user-{n}",
+                    item,
+                    base + n * 1000 + step * 100,
+                    category="Even" if side == 0 else "Odd",
+                )
+            )
     system.produce(events)
     system.start("worker")
     system.wait_until_applied()
@@ -53,7 +61,13 @@ def test_bad_input_is_dead_lettered_and_good_input_counted(system: System) -> No
     system.set_up()
     system.start("worker")
     base = int(time.time() * 1000)
-    system.produce([view(1, "ann", "a", base), b'{"event_id": "e2", "user_id": "ann", "type": "view", "time": 1}', view(3, "ann", "b", base)])
+    system.produce(
+        [
+            view(1, "ann", "a", base),
+            b'{"event_id": "e2", "user_id": "ann", "type": "view", "time": 1}',
+            view(3, "ann", "b", base),
+        ]
+    )
     system.wait_until_applied()
     (letter,) = [read_dead_letter(record.value(), record.headers()) for record in system.records(DEAD_LETTERS)]
     assert (letter.reason, letter.key) == ("seconds-not-ms", b"ann")

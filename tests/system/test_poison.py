@@ -34,7 +34,12 @@ class Upstream:
 
     def _producer(self, codec: str) -> Producer:
         return Producer(
-            {"bootstrap.servers": self._system.settings.kafka, "compression.type": codec, "message.max.bytes": 16_000_000, "linger.ms": 2}
+            {
+                "bootstrap.servers": self._system.settings.kafka,
+                "compression.type": codec,
+                "message.max.bytes": 16_000_000,
+                "linger.ms": 2,
+            }
         )
 
     def event(self, user: str, **changes: object) -> dict[str, object]:
@@ -52,9 +57,22 @@ class Upstream:
     def place(self, user: str) -> int:
         return user_partition(user.encode(), self._system.settings.user_partitions)
 
-    def send(self, user: str, value: bytes | None, *, key: bytes | None = None, partition: int | None = None, codec: str = "none") -> None:
+    def send(
+        self,
+        user: str,
+        value: bytes | None,
+        *,
+        key: bytes | None = None,
+        partition: int | None = None,
+        codec: str = "none",
+    ) -> None:
         producer = self._producers[codec]
-        producer.produce(self.topic, value, user.encode() if key is None else key, self.place(user) if partition is None else partition)
+        producer.produce(
+            self.topic,
+            value,
+            user.encode() if key is None else key,
+            self.place(user) if partition is None else partition,
+        )
         producer.poll(0)
 
     def accepted(self, user: str, codec: str = "none", **changes: object) -> None:
@@ -144,7 +162,9 @@ def test_poison(servers: Servers, namespace: str, tmp_path: Path) -> None:
         from confluent_kafka.admin import NewTopic
 
         config = {**config_of(system.settings, BEHAVIOUR_EVENTS), "max.message.bytes": "16000000"}
-        Broker(system.settings).create([NewTopic(system.name(BEHAVIOUR_EVENTS), num_partitions=4, replication_factor=1, config=config)])
+        Broker(system.settings).create(
+            [NewTopic(system.name(BEHAVIOUR_EVENTS), num_partitions=4, replication_factor=1, config=config)]
+        )
         system.set_up()
         up = Upstream(system)
         pour(up, random.Random(7))

@@ -26,7 +26,10 @@ def system(kafka: str, redis_url: str, namespace: str, tmp_path: Path) -> Iterat
 
 def events(count: int) -> list[dict[str, object]]:
     base = int(time.time() * 1000) - 1000
-    return [{"event_id": f"e{n}", "user_id": f"u{n % 9}", "item_id": f"i{n % 5}", "type": "view", "time": base + n} for n in range(count)]
+    return [
+        {"event_id": f"e{n}", "user_id": f"u{n % 9}", "item_id": f"i{n % 5}", "type": "view", "time": base + n}
+        for n in range(count)
+    ]
 
 
 def applied(system: System, count: int) -> None:
