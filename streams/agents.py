@@ -26,6 +26,7 @@ from streams.transport import RecordBatch
 
 log = structlog.get_logger()
 
+
 class StateLostError(Exception):
     """The store is behind what this process committed, or its checkpoint is gone: only a restart from the store helps."""
 

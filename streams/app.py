@@ -137,7 +137,11 @@ class Pipeline:
     def stalled_s(self) -> float:
         """For how long input has waited without any progress in some partition; 0 if none waits."""
         now = time.monotonic()
-        waits = [min(now - since, now - self.lanes[tp].progress_at) for tp, since in self._waiting_since.items() if tp in self.lanes]
+        waits = [
+            min(now - since, now - self.lanes[tp].progress_at)
+            for tp, since in self._waiting_since.items()
+            if tp in self.lanes
+        ]
         return max(waits, default=0.0)
 
     app: BatchApp

@@ -51,7 +51,9 @@ class Broker:
     def topics(self, names: Iterable[str]) -> dict[str, TopicFacts]:
         """Facts of those topics that exist."""
         found = {}
-        for name, future in self._admin.describe_topics(TopicCollection(list(names)), request_timeout=TIMEOUT_S).items():
+        for name, future in self._admin.describe_topics(
+            TopicCollection(list(names)), request_timeout=TIMEOUT_S
+        ).items():
             try:
                 topic = future.result()
             except KafkaException as error:

@@ -61,7 +61,9 @@ class Emitter:
         while waiting.left and not waiting.error:
             self._producer.poll(0.01)
             if time.monotonic() > deadline:
-                raise EmitError(f"{waiting.left} of {len(messages)} messages unacknowledged after {DELIVERY_TIMEOUT_S:.0f} s")
+                raise EmitError(
+                    f"{waiting.left} of {len(messages)} messages unacknowledged after {DELIVERY_TIMEOUT_S:.0f} s"
+                )
         if waiting.error:
             raise EmitError(waiting.error)
 

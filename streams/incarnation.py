@@ -121,11 +121,18 @@ def _decoded(shard: Shard, data: bytes | None) -> Checkpoint:
     try:
         return decode_checkpoint(data)
     except UnknownVersionError as error:
-        raise RefusedError(f"{shard.checkpoint}: {error}; run the release that wrote it, or `driftline rebuild`") from error
+        raise RefusedError(
+            f"{shard.checkpoint}: {error}; run the release that wrote it, or `driftline rebuild`"
+        ) from error
 
 
 def _hold_against(
-    settings: Settings, keys: Keyspace, facts: Mapping[str, TopicFacts], topic: str, checkpoint: Checkpoint, log: LogRange
+    settings: Settings,
+    keys: Keyspace,
+    facts: Mapping[str, TopicFacts],
+    topic: str,
+    checkpoint: Checkpoint,
+    log: LogRange,
 ) -> None:
     where = f"{topic}[{checkpoint.partition}]"
     source = full_name(settings.namespace, BEHAVIOUR_EVENTS)

@@ -46,7 +46,9 @@ class Settings(BaseSettings):
     generation: int = Field(0, ge=0, description="generation to compute; 0 is the one that serves")
     instance_id: str = Field("", max_length=128, description="static group membership; empty: dynamic membership")
     batch_max_records: int = Field(2000, ge=1, le=100_000, description="records in one flush at most")
-    fetch_min_bytes: int = Field(1, ge=1, description="Kafka fetch.min.bytes; about 200000 trades latency for throughput")
+    fetch_min_bytes: int = Field(
+        1, ge=1, description="Kafka fetch.min.bytes; about 200000 trades latency for throughput"
+    )
     fetch_max_wait_ms: int = Field(50, ge=1, le=5000, description="Kafka fetch.max.wait.ms")
     session_timeout_ms: int = Field(10_000, ge=1000, description="how long Kafka waits for a silent worker")
     cached_users: int = Field(200_000, ge=100, description="user states kept in memory, per process")
@@ -54,13 +56,19 @@ class Settings(BaseSettings):
     idle_check_s: float = Field(5.0, gt=0, description="how often an idle partition compares its watermark with Redis")
     view_budget: float = Field(0.2, gt=0, le=1, description="share of one core the derivation of views may take")
     view_interval_s: float = Field(1.0, ge=0, description="a key's view is derived at most once in this many seconds")
-    state_ttl_s: int = Field(400 * 86_400, ge=86_400, description="Redis TTL of user and item state; garbage collection")
+    state_ttl_s: int = Field(
+        400 * 86_400, ge=86_400, description="Redis TTL of user and item state; garbage collection"
+    )
     web_host: str = Field("127.0.0.1", description="address of /metrics, /healthz and /readyz")
     web_port: Port = Field(6066, description="port of /metrics, /healthz and /readyz; 0 picks a free one")
-    stall_after_s: float = Field(60.0, gt=0, description="/healthz fails when input waits and nothing moved for this long")
+    stall_after_s: float = Field(
+        60.0, gt=0, description="/healthz fails when input waits and nothing moved for this long"
+    )
 
     # input
-    max_event_bytes: int = Field(65_536, ge=256, le=1_048_576, description="a larger behaviour event is `too-large`; part of the settings hash")
+    max_event_bytes: int = Field(
+        65_536, ge=256, le=1_048_576, description="a larger behaviour event is `too-large`; part of the settings hash"
+    )
 
     # the fold (part of the settings hash)
     learning: LearningPolicy = Field(default_factory=LearningPolicy, description="see streams/core/policy.py")
@@ -74,7 +82,9 @@ class Settings(BaseSettings):
     push_cap_per_day: int = Field(1, ge=0, le=100, description="notifications a user may get in any 24 hours")
     push_gap_s: float = Field(4 * 3600.0, ge=0, description="seconds between two notifications to one user")
     push_items: int = Field(3, ge=1, le=10, description="items in one notification at most")
-    push_min_score: float = Field(0.02, ge=0, description="a candidate below this summed similarity is not worth a push")
+    push_min_score: float = Field(
+        0.02, ge=0, description="a candidate below this summed similarity is not worth a push"
+    )
     push_max_lag_s: float = Field(60.0, gt=0, description="hold everything while the input is further behind than this")
     push_max_age_s: float = Field(3600.0, gt=0, description="an interest change older than this is `stale`")
     push_expiry_s: float = Field(24 * 3600.0, gt=0, description="a notification's life time")
@@ -82,7 +92,9 @@ class Settings(BaseSettings):
     @property
     def fold_hash(self) -> bytes:
         """8 bytes over everything that decides what the fold computes."""
-        return hashlib.sha256(msgspec.msgpack.encode([self.learning, self.max_event_bytes], order="sorted")).digest()[:8]
+        return hashlib.sha256(msgspec.msgpack.encode([self.learning, self.max_event_bytes], order="sorted")).digest()[
+            :8
+        ]
 
 
 class SettingsError(Exception):
@@ -99,10 +111,16 @@ def from_env(environ: dict[str, str] | None = None, /, **override: object) -> Se
     env = dict(os.environ) if environ is None else environ
     known = {f"DRIFTLINE_{name.upper()}" for name in Settings.model_fields}
     outside = {"DRIFTLINE_FAILPOINTS", "DRIFTLINE_CACHE_DIR", "DRIFTLINE_MAVEN_URL"}  # not read through Settings
-    unknown = sorted(k for k in env if k.startswith("DRIFTLINE_") and k not in known | outside and not k.startswith("DRIFTLINE_TEST_"))
+    unknown = sorted(
+        k
+        for k in env
+        if k.startswith("DRIFTLINE_") and k not in known | outside and not k.startswith("DRIFTLINE_TEST_")
+    )
     if unknown:
         raise SettingsError(f"{unknown[0]}: no such setting; `docs/operations.md` lists them")
-    values: dict[str, object] = {name: env[f"DRIFTLINE_{name.upper()}"] for name in Settings.model_fields if f"DRIFTLINE_{name.upper()}" in env}
+    values: dict[str, object] = {
+        name: env[f"DRIFTLINE_{name.upper()}"] for name in Settings.model_fields if f"DRIFTLINE_{name.upper()}" in env
+    }
     return _validated({**values, **override})
 
 
@@ -111,7 +129,9 @@ def _validated(values: dict[str, object]) -> Settings:
         try:
             values["learning"] = msgspec.json.decode(str(values["learning"]), type=LearningPolicy)
         except msgspec.MsgspecError as error:
-            raise SettingsError(f"DRIFTLINE_LEARNING: {error}; it takes a JSON object of LearningPolicy's fields") from None
+            raise SettingsError(
+                f"DRIFTLINE_LEARNING: {error}; it takes a JSON object of LearningPolicy's fields"
+            ) from None
     try:
         return Settings(**values)  # type: ignore[arg-type]  # values come from the environment; pydantic checks them
     except ValidationError as error:

@@ -255,7 +255,9 @@ class _UnreadableRecord:
 
 def _unreadable(batch: Any, error: str) -> _UnreadableRecord:
     last = batch.next_offset - 1
-    return _UnreadableRecord(last, max(0, batch.max_timestamp or 0), UnreadableBatch(batch.base_offset, last, error[:500]))
+    return _UnreadableRecord(
+        last, max(0, batch.max_timestamp or 0), UnreadableBatch(batch.base_offset, last, error[:500])
+    )
 
 
 class TolerantPartitionRecords(fetcher.PartitionRecords):  # type: ignore[misc]  # aiokafka is untyped

@@ -21,6 +21,7 @@ COMMANDS: Mapping[str, str] = {
     "inspect": "workers.inspect:inspect",
     "why": "workers.why:why",
     "dead-letters": "workers.dead_letters:dead_letters",
+    "settings": "workers.show_settings:settings",
     "demo": "workers.demo.cli:demo",
 }
 

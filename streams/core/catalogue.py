@@ -50,5 +50,7 @@ def _entry(record: SourceRecord) -> CatalogueItem | Tombstone | Rejection:
         return unreadable(record.value)
     entry = decode_catalogue(record.key, record.value)
     if isinstance(entry, CatalogueItem) and record.key != entry.item_id.encode():
-        return Rejection(Reason.KEY_MISMATCH, f"key {record.key!r:.80} is not item_id {entry.item_id!r}; set the record's key")
+        return Rejection(
+            Reason.KEY_MISMATCH, f"key {record.key!r:.80} is not item_id {entry.item_id!r}; set the record's key"
+        )
     return entry

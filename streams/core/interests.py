@@ -108,13 +108,13 @@ def _judge(
     )
     if rises:
         interest.risen = True
-    old = Tier(interest.tier)
+    old = interest.tier
     new = _next_tier(interest, _level(state, interest, touched, share, policy), rises, recent, time_ms, policy)
     interest.tier = new
     if not rises and new == old:
         return None
     kind: ChangeKind = "rise" if rises else "fade" if new == Tier.FADING else "tier"
-    return Change(kind, interest.category, old, new, share, interest.visits)
+    return Change(kind, interest.category, Tier(old), Tier(new), share, interest.visits)
 
 
 def _counts(state: UserState, interest: Interest, policy: LearningPolicy) -> tuple[int, int, int]:
@@ -128,7 +128,7 @@ def _counts(state: UserState, interest: Interest, policy: LearningPolicy) -> tup
     return recent, before, sessions_before
 
 
-def _level(state: UserState, interest: Interest, touched: bool, share: float, policy: LearningPolicy) -> Tier:
+def _level(state: UserState, interest: Interest, touched: bool, share: float, policy: LearningPolicy) -> int:
     """The tier the share alone speaks for: thresholds with hysteresis; a promotion needs a visit now."""
     tier, visits = interest.tier, interest.visits
     if tier == Tier.CORE and share >= policy.core_down:
@@ -142,12 +142,10 @@ def _level(state: UserState, interest: Interest, touched: bool, share: float, po
     return Tier.ACTIVE if may_rise and visits >= 2 and share >= policy.active_up else Tier.NONE
 
 
-def _next_tier(
-    interest: Interest, level: Tier, rises: bool, recent: int, time_ms: int, policy: LearningPolicy
-) -> Tier:
+def _next_tier(interest: Interest, level: Tier, rises: bool, recent: int, time_ms: int, policy: LearningPolicy) -> Tier:
     if level != Tier.NONE:
         return level
-    tier = Tier(interest.tier)
+    tier = interest.tier
     if tier in (Tier.CORE, Tier.ACTIVE) or (tier == Tier.EMERGING and recent == 0):
         return Tier.FADING
     if rises:

@@ -153,5 +153,3 @@ class ItemArena:
             grown = np.zeros((max(need, 2 * len(self._table)), kernel.WORDS), np.uint32)
             grown[: len(self._table)] = self._table
             self._table = grown
-
-

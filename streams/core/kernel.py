@@ -146,7 +146,22 @@ def add_event(slot, t, weight, g, repeat, params, ints, sums):
 
 @njit(cache=True)
 def apply_rows(
-    mark, offsets, seconds, weights, flags, items, neighbours, starts, hashes, slots, params, ints, sums, table, free, top
+    mark,
+    offsets,
+    seconds,
+    weights,
+    flags,
+    items,
+    neighbours,
+    starts,
+    hashes,
+    slots,
+    params,
+    ints,
+    sums,
+    table,
+    free,
+    top,
 ):
     """Apply the rows whose source offset lies above `mark`; how many they were.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import Any, NamedTuple
 
 import msgspec
@@ -77,15 +78,16 @@ def encode_links(
     """
     if not rows:
         return
-    names = {row.item: row.name for row in rows}
-    counts = np.array([len(row.neighbours) for row in rows], np.int64)
-    items = np.array([row.item for row in rows], np.uint64)
-    neighbours = np.array([n for row in rows for n in row.neighbours], np.uint64)
-    offsets = np.array([row.offset for row in rows], np.int64)
-    times = np.array([row.time_ms for row in rows], np.int64)
-    sessions = np.array([row.session for row in rows], np.uint64)
-    weights = np.array([row.weight for row in rows], np.float32)
-    flags = np.array([row.repeat for row in rows], np.uint8) * _REPEAT | (counts << 1).astype(np.uint8)
+    at, times_ms, in_session, weight, repeat, item, nearest, name = zip(*rows, strict=True)
+    names = dict(zip(item, name, strict=True))
+    counts = np.fromiter(map(len, nearest), np.int64, len(rows))
+    items = np.array(item, np.uint64)
+    neighbours = np.fromiter(chain.from_iterable(nearest), np.uint64, int(counts.sum()))
+    offsets = np.array(at, np.int64)
+    times = np.array(times_ms, np.int64)
+    sessions = np.array(in_session, np.uint64)
+    weights = np.array(weight, np.float32)
+    flags = np.array(repeat, np.uint8) * _REPEAT | (counts << 1).astype(np.uint8)
 
     index = np.arange(len(rows))
     of_neighbour = np.repeat(index, counts)
@@ -94,8 +96,11 @@ def encode_links(
     places = np.concatenate([item_owner, (neighbours % p).astype(np.int64)]) * len(rows)
     pairs = np.unique(places + np.concatenate([index, of_neighbour]))
     targets, first = np.unique(pairs // len(rows), return_index=True)
+    goes = np.zeros(len(rows), np.bool_)
     for target, chosen in zip(targets.tolist(), np.split(pairs % len(rows), first[1:]), strict=True):
-        theirs = np.isin(of_neighbour, chosen, assume_unique=False)
+        goes[:] = False
+        goes[chosen] = True
+        theirs = goes[of_neighbour]
         own = np.unique(items[chosen][item_owner[chosen] == target])
         rest = np.setdiff1d(np.concatenate([items[chosen], neighbours[theirs]]), own)
         hashes = np.concatenate([own, rest])
@@ -128,6 +133,12 @@ def encode_links(
         yield target, _ENCODER.encode(message)
 
 
+class _Versioned(msgspec.Struct, array_like=True, frozen=True):
+    """The one field that every version has, whatever follows it."""
+
+    version: int
+
+
 class _Wire(msgspec.Struct, array_like=True, frozen=True):
     version: int
     generation: int
@@ -156,19 +167,17 @@ def decode_links(value: bytes | None) -> LinkMessage:
     if value is None:
         raise BadLinksError("value: absent")
     try:
-        wire = _DECODER.decode(value)
-        return _checked(wire)
-    except UnknownVersionError:
-        raise
-    except (msgspec.MsgspecError, ValueError) as error:
+        version = _VERSION_DECODER.decode(value).version
+        if version == VERSION:
+            return _checked(_DECODER.decode(value))
+    except (msgspec.MsgspecError, ValueError, OverflowError) as error:
         raise BadLinksError(str(error)) from error
+    raise UnknownVersionError(f"item-links version {version}, this release reads {VERSION}: update the workers")
 
 
 def _checked(wire: _Wire) -> LinkMessage:
-    if wire.version != VERSION:
-        raise UnknownVersionError(f"item-links version {wire.version}, this release reads {VERSION}: update the workers")
     rows = len(wire.flags)
-    width = 2 if len(wire.hashes) // 8 < _NARROW else 4
+    width = 2 if len(wire.item) == 2 * rows else 4
     flags = np.frombuffer(wire.flags, np.uint8)
     counts = (flags >> 1).astype(np.int64)
     starts = np.zeros(rows + 1, np.int64)
@@ -205,3 +214,4 @@ def _checked(wire: _Wire) -> LinkMessage:
 
 _ENCODER = msgspec.msgpack.Encoder()
 _DECODER = msgspec.msgpack.Decoder(_Wire)
+_VERSION_DECODER = msgspec.msgpack.Decoder(_Versioned)

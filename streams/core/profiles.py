@@ -139,7 +139,9 @@ def _placement(
     """Is the record where its user's records belong, and not ahead of its time? A user with a state belongs here."""
     key = event.user_id.encode()
     if record.key != key:
-        return Rejection(Reason.KEY_MISMATCH, f"key {_shown(record.key)} is not user_id {event.user_id!r}; set the record's key")
+        return Rejection(
+            Reason.KEY_MISMATCH, f"key {_shown(record.key)} is not user_id {event.user_id!r}; set the record's key"
+        )
     if not known:
         right = user_partition(key, checkpoint.partitions)
         if right != checkpoint.partition:
@@ -149,7 +151,8 @@ def _placement(
             )
     if event.time_ms > record.timestamp + future_ms:
         return Rejection(
-            Reason.FUTURE_TIME, f"time {event.time_ms} is more than {future_ms // 1000} s ahead of the record's {record.timestamp}"
+            Reason.FUTURE_TIME,
+            f"time {event.time_ms} is more than {future_ms // 1000} s ahead of the record's {record.timestamp}",
         )
     return None
 

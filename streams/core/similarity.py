@@ -26,7 +26,7 @@ def cosine(cooccurrence: float, degree_a: float, degree_b: float) -> float:
     """
     if not (degree_a > 0 and degree_b > 0):
         raise ValueError(f"degrees {degree_a} and {degree_b}: both must be positive")
-    return min(cooccurrence, degree_a, degree_b) / (math.sqrt(degree_a) * math.sqrt(degree_b))
+    return min(1.0, min(cooccurrence, degree_a, degree_b) / (math.sqrt(degree_a) * math.sqrt(degree_b)))
 
 
 def strongest(item: ItemState, count: int) -> list[int]:

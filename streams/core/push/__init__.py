@@ -1,0 +1,1 @@
+"""Which interest changes become a notification, as pure functions of plain values (docs/push.md)."""
