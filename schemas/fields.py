@@ -13,7 +13,6 @@ from typing import Annotated, Any, Final
 
 from msgspec import UNSET, Meta
 
-from schemas.coordinates import Coordinates  # noqa: F401  # until streams/stages.py imports it from there
 from schemas.reasons import Reason, Refused
 
 ID_MAX: Final = 128

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from concurrent.futures import Future
 from typing import Any, NamedTuple
 
@@ -64,8 +64,10 @@ class Broker:
             found[name] = TopicFacts(str(topic.topic_id), len(topic.partitions), replicas)
         return found
 
-    def configs(self, names: Iterable[str]) -> dict[str, dict[str, str]]:
+    def configs(self, names: Collection[str]) -> dict[str, dict[str, str]]:
         """Effective configuration of topics."""
+        if not names:
+            return {}
         resources = [ConfigResource(ResourceType.TOPIC, name) for name in names]
         answers = self._admin.describe_configs(resources, request_timeout=TIMEOUT_S)
         return {

@@ -21,9 +21,19 @@ from streams.core.links import encode_links
 from streams.core.policy import LearningPolicy
 from streams.core.profiles import InterestChanged
 from streams.core.records import Rejected, SourceRecord
-from streams.core.user_state import UserState, decode_user
+from streams.core.user_state import Tier, UserState, decode_user
 from streams.emit import Message
 from streams.store.keys import Shard
+
+
+TIER_NAMES: dict[Tier, interest_change.Tier] = {
+    Tier.NONE: "none",
+    Tier.EMERGING: "emerging",
+    Tier.ACTIVE: "active",
+    Tier.CORE: "core",
+    Tier.FADING: "fading",
+    Tier.DORMANT: "dormant",
+}
 
 
 class Names(msgspec.Struct, frozen=True):
@@ -168,8 +178,8 @@ class ProfilesStage:
             user_id=changed.user_id,
             kind=change.kind,
             category=change.category,
-            from_tier=change.from_tier.name.lower(),
-            to_tier=change.to_tier.name.lower(),
+            from_tier=TIER_NAMES[change.from_tier],
+            to_tier=TIER_NAMES[change.to_tier],
             affinity=change.share,
             time=changed.time_ms,
             evidence=Evidence(visits=change.visits, items=changed.items, event_ids=(changed.event_id,)),
