@@ -90,10 +90,16 @@ def titles(reader: Reader, item_ids: list[str]) -> dict[str, str]:
 def show_user(console: Console, reader: Reader, user_id: str, state: UserState) -> None:
     """A shopper's state as tables."""
     consent = Consent(state.consent).name.lower()
-    console.print(f"[bold]user {user_id}[/]  newest event {moment(state.last_ms)}  sessions {state.sessions}  consent {consent}")
-    console.print(f"session: {len(state.session_items)} items; {len(state.bought)} bought and {len(state.dismissed)} dismissed remembered")
+    console.print(
+        f"[bold]user {user_id}[/]  newest event {moment(state.last_ms)}  sessions {state.sessions}  consent {consent}"
+    )
+    console.print(
+        f"session: {len(state.session_items)} items; {len(state.bought)} bought and {len(state.dismissed)} dismissed remembered"
+    )
     total = total_affinity(state) or 1.0
-    table = Table("interest", "tier", "share", "visits", "last visit", "last 32 sessions, newest first", title="interests")
+    table = Table(
+        "interest", "tier", "share", "visits", "last visit", "last 32 sessions, newest first", title="interests"
+    )
     for interest in sorted(state.interests, key=lambda i: -i.affinity):
         tier = Tier(interest.tier)
         passed = min(state.sessions - interest.last_session, 32)
@@ -136,7 +142,9 @@ def show_item(console: Console, reader: Reader, settings: Settings, item_id: str
     console.print(table)
     rows = sorted(state.rows.tolist(), key=lambda row: -(row[2] + row[3]))[:20]
     known = reader.names([row[0] for row in rows])
-    counts = Table("neighbour", "next", "after (≤ 5 steps)", "before", "recent", "newest", title="co-occurrence, decayed")
+    counts = Table(
+        "neighbour", "next", "after (≤ 5 steps)", "before", "recent", "newest", title="co-occurrence, decayed"
+    )
     for neighbour, following, forward, backward, recent, ts in rows:
         shown = [f"{value * scale:.2f}" for value in (following, forward, backward)]
         counts.add_row(known.get(neighbour, f"{neighbour:016x}"), *shown, f"{recent:.2f}", moment(ts * 1000))

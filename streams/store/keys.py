@@ -16,8 +16,9 @@ Prefix `<namespace>:v1:`. `g` is the generation; `{..}` the hash tag of one part
 | g:{c}:checkpoint         | string | packed Checkpoint of a catalogue partition| none     | catalogue  | catalogue             |
 | g:{c}:meta:ID            | string | CatalogueItem as JSON                    | none      | catalogue  | push, demo, inspect   |
 | {n}:checkpoint           | string | packed journal position                  | none      | push       | push, why             |
-| {n}:push:ID              | string | packed PushState of a user               | state     | push       | push, why             |
+| {n}:push:ID              | string | packed PushState of a user               | state (1) | push       | push, why             |
 
+(1) none once it holds the user's settings: an opt-out must not expire.
 Keys ending in `checkpoint`, `user:`, `item:`, `meta:` and `push:` are state: bytes compared and stored, never computed by Redis.
 The others are views: derived after the commit, never the source of truth, rebuilt at will.
 """

@@ -27,10 +27,25 @@ def test_the_versions_are_the_ones_this_was_written_against() -> None:
 
 
 def test_fausts_consumer_has_the_parts_we_replace_and_use() -> None:
-    for name in ("getmany", "_wait_next_records", "_new_offset", "_add_gap", "perform_seek", "on_partitions_revoked", "highwater"):
+    for name in (
+        "getmany",
+        "_wait_next_records",
+        "_new_offset",
+        "_add_gap",
+        "perform_seek",
+        "on_partitions_revoked",
+        "highwater",
+    ):
         assert callable(getattr(base.Consumer, name, None) or getattr(driver.Consumer, name, None)), name
     source = inspect.getsource(base.Consumer.__init__)
-    for attribute in ("_acked", "_acked_index", "_read_offset", "_committed_offset", "flow_active", "_buffered_partitions"):
+    for attribute in (
+        "_acked",
+        "_acked_index",
+        "_read_offset",
+        "_committed_offset",
+        "flow_active",
+        "_buffered_partitions",
+    ):
         assert attribute in source + inspect.getsource(base.Consumer), attribute
     assert list(inspect.signature(base.Consumer._new_offset).parameters) == ["self", "tp"]
     assert inspect.iscoroutinefunction(base.Consumer.perform_seek)
@@ -38,9 +53,19 @@ def test_fausts_consumer_has_the_parts_we_replace_and_use() -> None:
 
 
 def test_the_consumer_thread_builds_its_client_in_one_overridable_place() -> None:
-    assert list(inspect.signature(driver.AIOKafkaConsumerThread._create_worker_consumer).parameters) == ["self", "transport"]
+    assert list(inspect.signature(driver.AIOKafkaConsumerThread._create_worker_consumer).parameters) == [
+        "self",
+        "transport",
+    ]
     accepted = inspect.signature(AIOKafkaConsumer.__init__).parameters
-    for name in ("fetch_min_bytes", "fetch_max_wait_ms", "isolation_level", "auto_offset_reset", "group_instance_id", "check_crcs"):
+    for name in (
+        "fetch_min_bytes",
+        "fetch_max_wait_ms",
+        "isolation_level",
+        "auto_offset_reset",
+        "group_instance_id",
+        "check_crcs",
+    ):
         assert name in accepted, name
     assert list(inspect.signature(driver.Consumer._new_consumer_thread).parameters) == ["self"]
 
@@ -57,7 +82,11 @@ async def _no_watermarks(assigned: set[TP]) -> dict[TP, int]:
 @pytest.fixture
 async def consumer() -> AsyncIterator[Consumer]:
     app = BatchApp(
-        "t", broker="kafka://127.0.0.1:1", fetch_limits=FetchLimits(3, 1, 50), watermarks=_no_watermarks, autodiscover=False
+        "t",
+        broker="kafka://127.0.0.1:1",
+        fetch_limits=FetchLimits(3, 1, 50),
+        watermarks=_no_watermarks,
+        autodiscover=False,
     )
     made = app._new_consumer()
     yield made
@@ -142,7 +171,12 @@ def test_a_batch_whose_codec_fails_becomes_one_record() -> None:
 
 def test_readable_records_have_what_aiokafka_asks_of_a_batch() -> None:
     (batch,) = [ReadableRecords(MemoryRecords(_batch([b"a"], 3))).next_batch()]
-    assert (batch.base_offset, batch.next_offset, batch.is_control_batch, batch.is_transactional) == (3, 4, False, False)
+    assert (batch.base_offset, batch.next_offset, batch.is_control_batch, batch.is_transactional) == (
+        3,
+        4,
+        False,
+        False,
+    )
     assert batch.producer_id == -1
     source = inspect.getsource(fetcher.PartitionRecords._unpack_records)
     used = {"base_offset", "next_offset", "is_control_batch", "is_transactional", "producer_id", "validate_crc"}

@@ -53,7 +53,10 @@ def test_a_commit_needs_exactly_the_checkpoint_it_was_computed_from(store: Store
     assert not store.create(shard.checkpoint, b"other")
     assert store.commit(shard, b"one", b"two", {shard.user("ann"): b"A", shard.user("bob"): b"B"})
     assert not store.commit(shard, b"one", b"three", {shard.user("ann"): b"wrong"})
-    assert store.load(shard, [shard.user("bob"), shard.user("nobody"), shard.user("ann")]) == (b"two", [b"B", None, b"A"])
+    assert store.load(shard, [shard.user("bob"), shard.user("nobody"), shard.user("ann")]) == (
+        b"two",
+        [b"B", None, b"A"],
+    )
 
 
 def test_a_commit_to_a_shard_without_checkpoint_changes_nothing(store: Store, keys: Keyspace) -> None:
@@ -181,7 +184,14 @@ def test_every_key_of_a_shard_shares_its_slot(keys: Keyspace) -> None:
     from redis.crc import key_slot
 
     shard = keys.users(3)
-    made = [shard.checkpoint, shard.user("a{b}c"), shard.interests("ü"), shard.item(2**64 - 1), shard.similar("x"), shard.trending]
+    made = [
+        shard.checkpoint,
+        shard.user("a{b}c"),
+        shard.interests("ü"),
+        shard.item(2**64 - 1),
+        shard.similar("x"),
+        shard.trending,
+    ]
     assert len({key_slot(key.encode()) for key in made}) == 1
 
 
