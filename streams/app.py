@@ -17,6 +17,7 @@ from faust.types import TP
 from streams import kafka_clients, metrics
 from streams.agents import Lane, Stage
 from streams.broker import Broker
+from streams.coordinator import assign_known_topics_only
 from streams.emit import Emitter
 from streams.incarnation import Place, group_of, shard_of, verify
 from streams.settings import Settings
@@ -193,6 +194,7 @@ def names_of(settings: Settings) -> Names:
 def create_app(settings: Settings, pipeline: Pipeline) -> BatchApp:
     """The Faust app of one generation: explicit names everywhere, nothing that Faust creates by itself."""
     tolerate_unreadable_batches()
+    assign_known_topics_only()
     names = pipeline.names
     app = BatchApp(
         group_of(settings, pipeline.keys.generation),

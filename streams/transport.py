@@ -1,7 +1,7 @@
 """Record batches for Faust: one Faust event is one RecordBatch of one partition.
 
-Faust makes four asyncio tasks per message; a batch as one message costs that once per some thousand records. This module is the only
-one that touches internals of faust-streaming, mode-streaming and aiokafka; tests/streams/test_faust_contract.py guards each of them.
+Faust makes four asyncio tasks per message; a batch as one message costs that once per some thousand records. This module (and
+coordinator.py) alone touches internals of faust-streaming, mode-streaming and aiokafka; tests/streams/test_faust_contract.py guards each of them.
 
 What differs from Faust's own consumer:
 - `getmany` yields RecordBatches, chained by `previous`: where the batch before it ended;
@@ -200,6 +200,9 @@ class BatchApp(faust.App):  # type: ignore[misc]  # faust is untyped
 
     def _new_transport(self) -> Transport:
         return Transport(self.conf.broker_consumer, self)
+
+    def _create_directories(self) -> None:
+        """Faust's data folder is for tables, which we have none of: nothing is written to disk."""
 
 
 class ReadableRecords:

@@ -8,9 +8,14 @@ from importlib.metadata import version
 from types import SimpleNamespace
 from typing import Any
 
+import faust
 import pytest
+from aiokafka.client import AIOKafkaClient
+from aiokafka.cluster import ClusterMetadata
+from aiokafka.consumer import consumer as client
 from aiokafka.consumer import fetcher
 from aiokafka.consumer.consumer import AIOKafkaConsumer
+from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
 from aiokafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
 from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.structs import TopicPartition
@@ -18,6 +23,7 @@ from faust.transport import consumer as base
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 
+from streams.coordinator import PatientCoordinator, assign_known_topics_only
 from streams.core.records import UnreadableBatch
 from streams.transport import BatchApp, Consumer, ConsumerThread, FetchLimits, ReadableRecords, TolerantPartitionRecords
 
@@ -68,6 +74,7 @@ def test_the_consumer_thread_builds_its_client_in_one_overridable_place() -> Non
     ):
         assert name in accepted, name
     assert list(inspect.signature(driver.Consumer._new_consumer_thread).parameters) == ["self"]
+    assert callable(faust.App._create_directories)
 
 
 def test_a_consumer_message_takes_the_arguments_we_give() -> None:
@@ -182,3 +189,27 @@ def test_readable_records_have_what_aiokafka_asks_of_a_batch() -> None:
     used = {"base_offset", "next_offset", "is_control_batch", "is_transactional", "producer_id", "validate_crc"}
     assert {name for name in used if f"next_batch.{name}" in source} == used
     assert DefaultRecordBatch.is_control_batch.__get__ is not None
+
+
+async def test_a_group_leader_waits_until_the_brokers_have_told_of_every_topic() -> None:
+    asked: list[str] = []
+
+    async def told(topic: str) -> set[int]:
+        asked.append(topic)
+        return {0}
+
+    async def nothing_forced() -> None:
+        return None
+
+    cluster = ClusterMetadata()
+    coordinator: Any = PatientCoordinator.__new__(PatientCoordinator)
+    coordinator._client = SimpleNamespace(
+        _wait_on_metadata=told, set_topics=lambda topics: None, _maybe_wait_metadata=nothing_forced
+    )
+    coordinator._subscription = SimpleNamespace(topics={"t"}, subscribed_pattern=None)
+    coordinator._assignors, coordinator._cluster, coordinator.group_id = [RoundRobinPartitionAssignor], cluster, "g"
+    await coordinator._perform_assignment(SimpleNamespace(group_protocol="roundrobin", members=[], API_VERSION=5))
+    assert asked == ["t"]
+    assign_known_topics_only()
+    assert client.GroupCoordinator is PatientCoordinator
+    assert inspect.iscoroutinefunction(AIOKafkaClient._wait_on_metadata)

@@ -107,7 +107,7 @@ def hostile_logs(seed: int, events: int) -> list[list[Record]]:
     clock = START_MS
     for burst in range(events // 6):
         clock += rng.choice((60_000, 900_000, 5_000_000, DAY_MS // 4))
-        if rng.random() < 0.004:
+        if rng.random() < 0.01:
             clock += 30 * DAY_MS
         user = rng.choices(users, weights=range(1, len(users) + 1))[0]
         session = rng.choice((None, None, "", f"s{burst}"))
