@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -55,6 +58,32 @@ def test_two_communities_become_each_others_similar_items(system: System) -> Non
     system.wait_for(lambda: len(reader.similar(["item-0"])["item-0"]) == 4, 20, "the similar view of item-0")
     assert {other for other, _ in reader.similar(["item-0"])["item-0"]} == {"item-2", "item-4", "item-6", "item-8"}
     system.wait_for(lambda: len(reader.trending(20)) == 10, 10, "the trending view")
+
+
+def test_a_worker_tells_its_health_and_its_metrics(system: System) -> None:
+    system.set_up()
+    worker = system.start("worker")
+    system.wait_for(lambda: "worker started" in worker.log.read_text(), 30, "the worker to start")
+    url = next(json.loads(line)["web"] for line in worker.log.read_text().splitlines() if "worker started" in line)
+    system.wait_for(lambda: status(f"{url}/readyz") == 200, 30, "the worker to be ready")
+    assert status(f"{url}/healthz") == 200
+    assert status(f"{url}/nothing") == 404
+    base = int(time.time() * 1000)
+    system.produce([view(1, "ann", "a", base), b'{"event_id": "e2", "user_id": "ann", "type": "view", "time": 1}'])
+    system.wait_until_applied()
+    text = urllib.request.urlopen(f"{url}/metrics").read().decode()
+    assert 'driftline_records_total{outcome="accepted",stage="profiles"} 1.0' in text
+    assert 'driftline_rejects_total{reason="seconds-not-ms",stage="profiles"} 1.0' in text
+    assert 'driftline_events_total{type="view"} 1.0' in text
+    assert 'driftline_event_to_state_seconds_count{stage="neighbours"}' in text
+
+
+def status(url: str) -> int:
+    try:
+        with urllib.request.urlopen(url, timeout=5) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        return error.code
 
 
 def test_bad_input_is_dead_lettered_and_good_input_counted(system: System) -> None:
