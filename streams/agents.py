@@ -1,7 +1,8 @@
 """One partition, one flush at a time: load, decide, emit, commit, acknowledge (docs/architecture.md, "Exactly once").
 
-A Lane owns one partition of one stage. What is computed is the stage's business (stages.py); when it may be believed is decided here:
-states in memory are valid for exactly the checkpoint they were loaded or committed with, and any mismatch drops them.
+A Lane owns one partition of one stage. What is computed is the stage's business (stages.py); when it may be believed is
+decided here: states in memory are valid for exactly the checkpoint they were loaded or committed with, and any mismatch
+drops them.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ log = structlog.get_logger()
 
 
 class StateLostError(Exception):
-    """The store is behind what this process committed, or its checkpoint is gone: only a restart from the store helps."""
+    """The store is behind what this process committed, or a checkpoint is gone: only a restart from the store helps."""
 
 
 class Decision(msgspec.Struct):
@@ -203,7 +204,8 @@ class Lane:
         if watermark < expected:
             metrics.MISMATCHES.labels(self.stage.name, "behind").inc()
             raise StateLostError(
-                f"{self.stage.shard.checkpoint}: watermark {watermark}, but {expected} was committed: the store lost its tail. "
+                f"{self.stage.shard.checkpoint}: watermark {watermark}, but {expected} was committed: "
+                "the store lost its tail. "
                 "Restarting from the store repairs it as long as Kafka still holds the events"
             )
         if watermark > expected:

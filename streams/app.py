@@ -1,7 +1,8 @@
 """The Faust topology on one screen: three topics, three agents, one lane a partition.
 
-behaviour-events.v1 -> profiles -> item-links.v1 -> neighbours; catalogue.v1 -> catalogue. An agent only hands batches to the lane of their
-partition; the lane does the work (agents.py). What fails for good stops the process: a restart from the store is always right.
+behaviour-events.v1 -> profiles -> item-links.v1 -> neighbours; catalogue.v1 -> catalogue. An agent only hands batches
+to the lane of their partition; the lane does the work (agents.py). What fails for good stops the process: a restart
+from the store is always right.
 """
 
 from __future__ import annotations
@@ -232,10 +233,10 @@ def create_app(settings: Settings, pipeline: Pipeline) -> BatchApp:
     consume("neighbours", names.item_links)
     consume("catalogue", names.catalogue)
 
-    @app.timer(interval=settings.idle_check_s)
     async def compare_idle_partitions() -> None:
         await pipeline.check_idle()
 
+    app.timer(interval=settings.idle_check_s)(compare_idle_partitions)
     return app
 
 

@@ -83,15 +83,15 @@ class Broker:
     def log_ranges(self, topic: str, partitions: Iterable[int]) -> dict[int, LogRange]:
         """Start and end of each partition's log (the end of what is committed)."""
         wanted = list(partitions)
-        start = self._offsets(topic, wanted, OffsetSpec.earliest())
-        end = self._offsets(topic, wanted, OffsetSpec.latest())
+        start = self._offsets(topic, wanted, OffsetSpec.earliest())  # type: ignore[no-untyped-call]  # has no type hints
+        end = self._offsets(topic, wanted, OffsetSpec.latest())  # type: ignore[no-untyped-call]  # has no type hints
         return {p: LogRange(start[p], end[p]) for p in wanted}
 
     def offsets_at(self, topic: str, partitions: Iterable[int], time_ms: int) -> dict[int, int]:
-        """First offset of each partition whose record timestamp is at or after a time; the log's end if there is none."""
+        """Each partition's first offset with a record timestamp at or after a time; the log's end if there is none."""
         wanted = list(partitions)
         found = self._offsets(topic, wanted, OffsetSpec.for_timestamp(time_ms))
-        end = self._offsets(topic, wanted, OffsetSpec.latest())
+        end = self._offsets(topic, wanted, OffsetSpec.latest())  # type: ignore[no-untyped-call]  # has no type hints
         return {p: found[p] if found[p] >= 0 else end[p] for p in wanted}
 
     def _offsets(self, topic: str, partitions: list[int], spec: OffsetSpec) -> dict[int, int]:

@@ -1,7 +1,7 @@
 """aiokafka's group coordinator, except that a leader never hands out partitions it has not been told of.
 
-A broker that has just come back answers metadata requests before it knows its topics. A leader that assigns then gives every
-member nothing, and the group stays so until the next refresh of metadata, up to five minutes later.
+A broker that has just come back answers metadata requests before it knows its topics. A leader that assigns then gives
+every member nothing, and the group stays so until the next refresh of metadata, up to five minutes later.
 """
 
 from __future__ import annotations

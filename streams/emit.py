@@ -1,7 +1,7 @@
 """Emitting: an idempotent producer whose every message is acknowledged before the commit that depends on it.
 
-Messages to one partition land in the order given and without a gap: librdkafka's idempotent producer keeps the order, and the
-first failed delivery raises, which stops the partition (no later message may overtake a lost one).
+Messages to one partition land in the order given and without a gap: librdkafka's idempotent producer keeps the order,
+and the first failed delivery raises, which stops the partition (no later message may overtake a lost one).
 """
 
 from __future__ import annotations

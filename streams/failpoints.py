@@ -1,7 +1,8 @@
 """Places where the chaos suite stops a process dead. A no-op unless `DRIFTLINE_FAILPOINTS` is set.
 
-`DRIFTLINE_FAILPOINTS="commit-before=0.01,load=0.02"` kills this process (SIGKILL to itself: no clean-up runs) at the named
-places with the given probability. Each hit is first appended to the file `DRIFTLINE_TEST_FAILPOINT_LOG`, so that a suite can count them.
+`DRIFTLINE_FAILPOINTS="before-commit=0.01,load=0.02"` kills this process (SIGKILL to itself: no clean-up runs) at the
+named places with the given probability. Each hit is first appended to the file `DRIFTLINE_TEST_FAILPOINT_LOG`, so that
+a suite can count them.
 """
 
 from __future__ import annotations

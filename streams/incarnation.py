@@ -48,7 +48,8 @@ def serving_generation(settings: Settings, store: Store) -> int:
     (value,) = store.read([Keyspace.serving(settings.namespace)])
     if value is None:
         raise RefusedError(
-            f"nothing is initialised in namespace {settings.namespace!r}: run `driftline init --from earliest` (or latest, or a time)"
+            f"nothing is initialised in namespace {settings.namespace!r}: "
+            "run `driftline init --from earliest` (or latest, or a time)"
         )
     return int(value)
 
@@ -84,8 +85,8 @@ def input_topics(settings: Settings, broker: Broker) -> dict[str, TopicFacts]:
         if found[name].partitions != right:
             raise RefusedError(
                 f"topic {name} has {found[name].partitions} partitions, the settings say {right} "
-                f"(DRIFTLINE_{topic.partitioned_by.upper().rstrip('S')}_PARTITIONS). State is bound to its partition count: "
-                "restore the count, or set it and run `driftline rebuild`"
+                f"(DRIFTLINE_{topic.partitioned_by.upper().rstrip('S')}_PARTITIONS). "
+                "State is bound to its partition count: restore the count, or set it and run `driftline rebuild`"
             )
     return found
 
@@ -115,8 +116,8 @@ def verify(
 def _decoded(shard: Shard, data: bytes | None) -> Checkpoint:
     if data is None:
         raise RefusedError(
-            f"{shard.checkpoint}: there is no checkpoint. A worker never creates one: `driftline init` on a new system, "
-            "`driftline rebuild` if Redis lost its data"
+            f"{shard.checkpoint}: there is no checkpoint. A worker never creates one: "
+            "`driftline init` on a new system, `driftline rebuild` if Redis lost its data"
         )
     try:
         return decode_checkpoint(data)
@@ -141,8 +142,9 @@ def _hold_against(
         raise RefusedError(f"{where}: the checkpoint is of generation {checkpoint.generation}, not {keys.generation}")
     if checkpoint.topic_id != facts[topic].id:
         raise RefusedError(
-            f"{where}: the topic was created again (id {facts[topic].id}, the checkpoint's is {checkpoint.topic_id}): its offsets mean "
-            f"other events, {log.end - log.start} are in it now. Run `driftline rebuild` to start a new generation from it"
+            f"{where}: the topic was created again (id {facts[topic].id}, the checkpoint's is {checkpoint.topic_id}): "
+            f"its offsets mean other events, {log.end - log.start} are in it now. "
+            "Run `driftline rebuild` to start a new generation from it"
         )
     if topic == links and checkpoint.source_id != facts[source].id:
         raise RefusedError(
@@ -153,22 +155,27 @@ def _hold_against(
         facts[links].partitions if topic != full_name(settings.namespace, CATALOGUE) else 0,
     ):
         raise RefusedError(
-            f"{where}: the checkpoint was made for {checkpoint.partitions} partitions ({checkpoint.item_partitions} of item-links), "
-            f"now there are {facts[topic].partitions} ({facts[links].partitions}): every key would move. Run `driftline rebuild`"
+            f"{where}: the checkpoint was made for {checkpoint.partitions} partitions "
+            f"({checkpoint.item_partitions} of item-links), "
+            f"now there are {facts[topic].partitions} ({facts[links].partitions}): every key would move. "
+            "Run `driftline rebuild`"
         )
     if checkpoint.settings_hash != settings.fold_hash:
         raise RefusedError(
-            f"{where}: computed with learning settings {checkpoint.settings_hash.hex()}, this process has {settings.fold_hash.hex()}. "
+            f"{where}: computed with learning settings {checkpoint.settings_hash.hex()}, "
+            f"this process has {settings.fold_hash.hex()}. "
             "Restore DRIFTLINE_LEARNING, or run `driftline rebuild` to compute everything anew with the new ones"
         )
     if checkpoint.watermark < log.start:
         raise RefusedError(
-            f"{where}: the log starts at {log.start}, the watermark is {checkpoint.watermark}: {log.start - checkpoint.watermark} events "
-            "were deleted before they were applied (retention, or Redis was put back too far). `driftline rebuild` starts over from "
-            "what Kafka still holds; nothing else can be exact"
+            f"{where}: the log starts at {log.start}, the watermark is {checkpoint.watermark}: "
+            f"{log.start - checkpoint.watermark} events were deleted before they were applied "
+            "(retention, or Redis was put back too far). "
+            "`driftline rebuild` starts over from what Kafka still holds; nothing else can be exact"
         )
     if checkpoint.watermark > log.end:
         raise RefusedError(
-            f"{where}: the watermark {checkpoint.watermark} lies {checkpoint.watermark - log.end} events past the log's end {log.end}: "
+            f"{where}: the watermark {checkpoint.watermark} lies {checkpoint.watermark - log.end} events "
+            f"past the log's end {log.end}: "
             "Kafka lost its tail (unclean election?). `driftline rebuild` starts over from what is there"
         )

@@ -32,7 +32,7 @@ class Settings(BaseSettings):
     namespace: str = Field(
         "driftline",
         pattern=r"^[a-z][a-z0-9-]{0,31}$",
-        description="prefix of topics, consumer groups and Redis keys, so that staging and production can share servers",
+        description="prefix of topics, consumer groups and Redis keys; lets staging and production share servers",
     )
 
     # partition counts: fixed when topics are created, stored in every checkpoint
@@ -54,7 +54,7 @@ class Settings(BaseSettings):
     cached_users: int = Field(200_000, ge=100, description="user states kept in memory, per process")
     cached_items: int = Field(200_000, ge=100, description="item states kept in memory, per process")
     idle_check_s: float = Field(5.0, gt=0, description="how often an idle partition compares its watermark with Redis")
-    view_budget: float = Field(0.2, gt=0, le=1, description="share of one core the derivation of views may take")
+    view_budget: float = Field(0.1, gt=0, le=1, description="share of one core the derivation of views may take")
     view_interval_s: float = Field(1.0, ge=0, description="a key's view is derived at most once in this many seconds")
     state_ttl_s: int = Field(
         400 * 86_400, ge=86_400, description="Redis TTL of user and item state; garbage collection"
@@ -74,8 +74,10 @@ class Settings(BaseSettings):
     learning: LearningPolicy = Field(default_factory=LearningPolicy, description="see streams/core/policy.py")
 
     # push
-    push_enabled: bool = Field(True, description="kill switch: false holds every push with reason `kill-switch`")
-    push_shadow: bool = Field(False, description="decide and journal, send nothing (reason `shadow`)")
+    push_enabled: bool = Field(
+        default=True, description="kill switch: false holds every push with reason `kill-switch`"
+    )
+    push_shadow: bool = Field(default=False, description="decide and journal, send nothing (reason `shadow`)")
     push_clock: Literal["wall", "event"] = Field(
         "wall", description="`event` judges caps, gaps and expiry by event time: for replays of history only"
     )

@@ -1,4 +1,4 @@
-"""The three stages as the lanes see them: states in memory, keys, and messages out. The rules themselves are in streams/core."""
+"""The three stages as the lanes see them: states in memory, keys, and messages out. The rules are in streams/core."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from typing import Any
 import msgspec
 
 from schemas import dead_letter, interest_change
+from schemas.behaviour import BehaviourEvent
 from schemas.cloudevents import cloudevents_headers
 from schemas.coordinates import Coordinates
 from schemas.interest_change import CE_TYPE, Evidence, InterestChange
+from schemas.reasons import Rejection
 from schemas.times import rfc3339
 from streams import metrics
 from streams.agents import Decision
@@ -24,7 +26,6 @@ from streams.core.records import Rejected, SourceRecord
 from streams.core.user_state import Tier, UserState, decode_user
 from streams.emit import Message
 from streams.store.keys import Shard
-
 
 TIER_NAMES: dict[Tier, interest_change.Tier] = {
     Tier.NONE: "none",
@@ -123,7 +124,7 @@ class ProfilesStage:
         return profiles.decode(records, self._max_event_bytes)
 
     def missing(self, work: list[profiles.Decoded], checkpoint: Checkpoint) -> list[str]:
-        users = {event.user_id for _, event in work if isinstance(event, profiles.BehaviourEvent)}
+        users = {event.user_id for _, event in work if isinstance(event, BehaviourEvent)}
         return [user for user in users if user not in self._users and user not in self._absent]
 
     def key(self, state_id: str) -> str:
@@ -138,7 +139,7 @@ class ProfilesStage:
     def decide(self, work: list[profiles.Decoded], checkpoint: Checkpoint) -> Decision:
         states: dict[str, UserState] = {}
         for _, event in work:
-            if isinstance(event, profiles.BehaviourEvent) and event.user_id not in states:
+            if isinstance(event, BehaviourEvent) and event.user_id not in states:
                 known = self._users.use(event.user_id)
                 if known is not None:
                     states[event.user_id] = known
@@ -229,7 +230,7 @@ class NeighboursStage:
     def missing(self, work: list[neighbours.Decoded], checkpoint: Checkpoint) -> list[int]:
         wanted: dict[int, None] = {}
         for _, message in work:
-            if not isinstance(message, neighbours.Rejection) and neighbours.counts_here(message, checkpoint):
+            if not isinstance(message, Rejection) and neighbours.counts_here(message, checkpoint):
                 wanted.update(dict.fromkeys(neighbours.owned_items(message, checkpoint).values()))
         return self._arena.missing(wanted)
 

@@ -1,13 +1,16 @@
 """Record batches for Faust: one Faust event is one RecordBatch of one partition.
 
-Faust makes four asyncio tasks per message; a batch as one message costs that once per some thousand records. This module (and
-coordinator.py) alone touches internals of faust-streaming, mode-streaming and aiokafka; tests/streams/test_faust_contract.py guards each of them.
+Faust makes four asyncio tasks per message; a batch as one message costs that once per some thousand records. This
+module (and coordinator.py) alone touches internals of faust-streaming, mode-streaming and aiokafka;
+tests/streams/test_faust_contract.py guards each of them.
 
 What differs from Faust's own consumer:
 - `getmany` yields RecordBatches, chained by `previous`: where the batch before it ended;
 - `perform_seek` seeks to the watermarks of the state store; Kafka's committed offsets are a hint and a lag metric;
-- `_new_offset` commits the longest acknowledged prefix in delivery order (upstream issue #606 commits past unfinished messages);
-- records are read `read_committed`, there is no offset reset, and a batch that cannot be read becomes one UnreadableBatch record.
+- `_new_offset` commits the longest acknowledged prefix in delivery order (upstream issue #606 commits past unfinished
+  messages);
+- records are read `read_committed`, there is no offset reset, and a batch that cannot be read becomes one
+  UnreadableBatch record.
 """
 
 from __future__ import annotations
@@ -35,7 +38,8 @@ class RecordBatch:
     """Consecutive records of one partition.
 
     records   aiokafka ConsumerRecords, at least one
-    previous  where the batch delivered before this one ended, or where the partition was positioned: the watermark to find
+    previous  where the batch delivered before this one ended, or where the partition was positioned: the watermark to
+              find
     """
 
     topic: str
@@ -44,7 +48,7 @@ class RecordBatch:
     previous: int
 
 
-class BatchSchema(faust.Schema):  # type: ignore[misc]  # faust is untyped
+class BatchSchema(faust.Schema[Any, Any]):
     """The agent decodes bytes itself: a bad record must not crash the stream."""
 
     def loads_key(self, app: Any, message: Any, *, loads: Any = None, serializer: Any = None) -> Any:
@@ -66,8 +70,10 @@ class FetchLimits:
 Watermarks = Callable[[set[TP]], Awaitable[Mapping[TP, int]]]
 
 
-class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]  # faust is untyped
+class ConsumerThread(driver.AIOKafkaConsumerThread):
     """Builds the aiokafka consumer our way: read_committed, no offset reset, bounded fetches."""
+
+    app: BatchApp
 
     def _create_worker_consumer(self, transport: Any) -> aiokafka.AIOKafkaConsumer:
         conf, limits = self.app.conf, self.app.fetch_limits
@@ -96,8 +102,10 @@ class ConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]  # fa
         )
 
 
-class Consumer(driver.Consumer):  # type: ignore[misc]  # faust is untyped
+class Consumer(driver.Consumer):
     """See the module's docstring."""
+
+    app: BatchApp
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -107,7 +115,7 @@ class Consumer(driver.Consumer):  # type: ignore[misc]  # faust is untyped
     def _new_consumer_thread(self) -> ConsumerThread:
         return ConsumerThread(self, loop=self.loop, beacon=self.beacon)
 
-    async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:
+    async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:  # noqa: ASYNC109  # Faust's name
         records, _ = await self._wait_next_records(timeout)
         generation = self.app.consumer_generation_id
         if records is None or self.should_stop:
@@ -134,9 +142,9 @@ class Consumer(driver.Consumer):  # type: ignore[misc]  # faust is untyped
             last.offset,
             last.timestamp / 1000,
             last.timestamp_type,
-            (),
+            [],
             None,
-            batch,
+            batch,  # type: ignore[arg-type]  # bytes to Faust, which never looks: BatchSchema hands the batch on
             None,
             None,
             None,
@@ -184,13 +192,13 @@ def _chunks(records: list[Any], size: int) -> Iterator[tuple[Any, ...]]:
         yield tuple(records[start : start + size])
 
 
-class Transport(driver.Transport):  # type: ignore[misc]  # faust is untyped
+class Transport(driver.Transport):
     """aiokafka, with our consumer."""
 
     Consumer = Consumer
 
 
-class BatchApp(faust.App):  # type: ignore[misc]  # faust is untyped
+class BatchApp(faust.App):
     """A Faust app whose events are RecordBatches."""
 
     def __init__(self, *args: Any, fetch_limits: FetchLimits, watermarks: Watermarks, **kwargs: Any) -> None:

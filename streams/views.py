@@ -1,8 +1,9 @@
 """Views: readable Redis keys derived from committed state, off the commit path and within a CPU budget.
 
-A commit only notes which ids changed. This thread takes the ids that have waited longest, reads their committed state together with the
-checkpoint (the stamp), derives, writes, and sleeps so that it takes no more than its share of one core. A key is derived at most once in
-`interval_s`. A neighbour's degree lives in another partition: heads are read in batches and kept for a few seconds.
+A commit only notes which ids changed. This thread takes the ids that have waited longest, reads their committed state
+together with the checkpoint (the stamp), derives, writes, and sleeps so that it takes no more than its share of one
+core. A key is derived at most once in `interval_s`. A neighbour's degree lives in another partition: heads are read in
+batches and kept for a few seconds.
 """
 
 from __future__ import annotations
@@ -10,15 +11,17 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import structlog
+from numpy.typing import NDArray
 
 from streams import metrics
 from streams.core.checkpoint import decode_checkpoint
 from streams.core.hashing import item_partition
-from streams.core.item_state import ItemHead, decode_head, decode_item, decode_name
+from streams.core.item_state import ItemState, decode_item, read_degree
 from streams.core.policy import LearningPolicy
 from streams.core.similarity import similarities, strongest
 from streams.core.user_state import Tier, decode_user
@@ -33,7 +36,7 @@ DEGREES_READ = 64  # neighbours whose degree is read, those with the largest co-
 HEADS_KEPT = 50_000
 HEADS_FRESH_S = 5.0
 
-Head = tuple[ItemHead, str]
+Head = tuple[float, int, bytes]  # degree, epoch, name
 
 
 class Views(threading.Thread):
@@ -118,7 +121,7 @@ class Views(threading.Thread):
             metrics.VIEWS_PENDING.labels(view).set(len(pending))
             oldest = next(iter(pending.values()), None)
             metrics.VIEW_STALENESS.labels(view).set(0.0 if oldest is None else time.monotonic() - oldest)
-            chosen = {}
+            chosen: dict[tuple[Shard, Any], float] = {}
             for key, since in pending.items():
                 if since > due or len(chosen) == CHUNK:
                     break
@@ -130,20 +133,16 @@ class Views(threading.Thread):
     def _derive_items(self, shard: Shard, hashes: Sequence[int]) -> None:
         checkpoint, values = self._store.load(shard, [shard.item(item) for item in hashes])
         items = {item: decode_item(data) for item, data in zip(hashes, values, strict=True) if data}
-        wanted = {item: strongest(state, DEGREES_READ) for item, state in items.items()}
-        heads = self._read_heads({neighbour for chosen in wanted.values() for neighbour in chosen})
+        rows = {item: strongest(item, state, DEGREES_READ) for item, state in items.items()}
+        heads = self._read_heads({neighbour for some in rows.values() for neighbour in some["neighbour"].tolist()})
         views: list[View] = []
         trending: dict[str, float] = {}
         for item, state in items.items():
-            if not state.name:
-                continue
-            near = similarities(item, state, {n: heads[n][0] for n in wanted[item] if n in heads})
-            named = {heads[n][1]: similarity for n, similarity in near.items() if heads[n][1]}
-            best = sorted(named.items(), key=lambda pair: (-pair[1], pair[0]))[:SIMILAR_KEPT]
-            views.append(Ranking(shard.similar(state.name), dict(best)))
-            if state.head.recent_degree > 0:
-                half_lives = state.head.last / self._policy.recency_half_life_s
-                trending[state.name] = math.log2(state.head.recent_degree) + half_lives
+            if state.name:
+                views.append(Ranking(shard.similar(state.name), _most_similar(state, rows[item], heads)))
+                if state.head.recent_degree > 0:
+                    half_lives = state.head.last / self._policy.recency_half_life_s
+                    trending[state.name] = math.log2(state.head.recent_degree) + half_lives
         if trending:
             views.append(Raise(shard.trending, trending, TRENDING_KEPT))
         if checkpoint is not None and views:
@@ -153,17 +152,17 @@ class Views(threading.Thread):
 
     def _read_heads(self, hashes: set[int]) -> dict[int, Head]:
         now = time.monotonic()
-        fresh = {item: self._heads[item][1] for item in hashes if item in self._heads and self._heads[item][0] > now}
+        known = self._heads
+        fresh = {item: known[item][1] for item in hashes if item in known and known[item][0] > now}
         stale = sorted(hashes - fresh.keys())
         n = self._keys.item_partitions
         found = self._store.read([self._keys.items(item_partition(item, n)).item(item) for item in stale])
-        if len(self._heads) > HEADS_KEPT:
-            self._heads.clear()
+        if len(known) > HEADS_KEPT:
+            known.clear()
         for item, data in zip(stale, found, strict=True):
             if data:
-                head = decode_head(data), decode_name(data)
-                self._heads[item] = now + HEADS_FRESH_S, head
-                fresh[item] = head
+                fresh[item] = read_degree(data)
+                known[item] = now + HEADS_FRESH_S, fresh[item]
         return fresh
 
     def _derive_users(self, shard: Shard, users: Sequence[str]) -> None:
@@ -183,3 +182,13 @@ class Views(threading.Thread):
             }
             views.append(Table(shard.interests(user), {"@": stamp, **fields}))
         self._store.write_views(views, self._ttl_s)
+
+
+def _most_similar(state: ItemState, rows: NDArray[np.void], heads: Mapping[int, Head]) -> dict[str, float]:
+    """Names and similarities of the best neighbours whose head is known and that have a name; ties by name."""
+    theirs = [heads.get(neighbour, (0.0, 0, b"")) for neighbour in rows["neighbour"].tolist()]
+    degrees = np.array([degree for degree, _, _ in theirs], np.float64)
+    epochs = np.array([epoch for _, epoch, _ in theirs], np.int64)
+    found = similarities(state, rows, degrees, epochs).tolist()
+    named = [(-s, name.decode()) for s, (_, _, name) in zip(found, theirs, strict=True) if s > 0 and name]
+    return {name: -negative for negative, name in sorted(named)[:SIMILAR_KEPT]}

@@ -1,7 +1,7 @@
 """The checkpoint of one partition: where its state stands, and what makes that state its own.
 
-It is compared and swapped as bytes: a commit succeeds only on exactly the checkpoint it was computed from. A worker never
-creates one (`driftline init` does).
+It is compared and swapped as bytes: a commit succeeds only on exactly the checkpoint it was computed from. A worker
+never creates one (`driftline init` does).
 """
 
 from __future__ import annotations

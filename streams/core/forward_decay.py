@@ -1,7 +1,8 @@
 """Forward decay: an event at time t adds g = 2**((t - L) / H), so nothing ever has to be decayed when time passes.
 
-A landmark L = 32 * H * epoch is shared by all sums of one owner; ratios of sums under one landmark need no rescaling, and the
-order of arrival does not matter. The landmark moves only when numbers would grow large: then every sum is multiplied by 2**(-32 k).
+A landmark L = 32 * H * epoch is shared by all sums of one owner; ratios of sums under one landmark need no rescaling,
+and the order of arrival does not matter. The landmark moves only when numbers would grow large: then every sum is
+multiplied by 2**(-32 k).
 
 Cormode, Shkapenyuk, Srivastava, Xu. Forward decay: a practical time decay model for streaming systems. ICDE 2009.
 """
@@ -23,7 +24,9 @@ def epoch_of(t_s: float, half_life_s: float) -> int:
 
 
 def weight_at(t_s: float, half_life_s: float, epoch: int) -> float:
-    """What an event of weight 1 at time t adds under the landmark of `epoch`: in [1, 2**32) within the epoch, less before it.
+    """What an event of weight 1 at time t adds under the landmark of `epoch`.
+
+    In [1, 2**32) within the epoch, less before it.
 
     >>> weight_at(6500.0, 100.0, 2)
     2.0

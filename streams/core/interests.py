@@ -1,7 +1,8 @@
-"""A shopper's category interests: decayed affinity, tiers with hysteresis, and a first drift signal (docs/fold.md 1.6, 1.8).
+"""A shopper's category interests: decayed affinity, tiers with hysteresis, and a first drift signal.
 
-The drift signal is a count rule over sessions: an interest rises when it shows in several of the newest sessions and hardly
-in those before. The unit of evidence is the session, because events inside one are not independent of each other.
+The drift signal is a count rule over sessions: an interest rises when it shows in several of the newest sessions and
+hardly in those before. The unit of evidence is the session, because events inside one are not independent of each
+other. The rules: docs/fold.md, sections 1.6 and 1.8.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ from streams.core.user_state import CATEGORIES_MAX, Interest, Tier, UserState
 
 HISTORY_BITS = 32
 _HISTORY_MASK = (1 << HISTORY_BITS) - 1
-_LIVE = frozenset((Tier.EMERGING, Tier.ACTIVE, Tier.CORE, Tier.FADING))
 
 ChangeKind = Literal["rise", "fade", "tier"]
 
@@ -77,12 +77,24 @@ def visit(state: UserState, touched: Interest, time_ms: int, policy: LearningPol
     total = total_affinity(state)
     changes = []
     for interest in state.interests:
-        if interest is touched or interest.risen or interest.tier in _LIVE:
-            share = interest.affinity / total if total else 0.0
-            change = _judge(state, interest, interest is touched, share, time_ms, policy)
+        share = interest.affinity / total if total else 0.0
+        if interest is touched or not _settled(interest, share, time_ms, policy):
+            change = _judge(state, interest, share, time_ms, policy, touched=interest is touched)
             if change is not None:
                 changes.append(change)
     return changes
+
+
+def _settled(interest: Interest, share: float, time_ms: int, policy: LearningPolicy) -> bool:
+    """Would judging this interest, which was not visited now, change nothing? Most are settled; asking is cheap."""
+    tier = interest.tier
+    if interest.risen or tier == Tier.EMERGING:
+        return False
+    if tier == Tier.CORE:
+        return share >= policy.core_down
+    if tier == Tier.ACTIVE:
+        return share >= policy.active_down
+    return tier != Tier.FADING or time_ms - interest.last_ms <= policy.dormant_after_s * 1000
 
 
 def total_affinity(state: UserState) -> float:
@@ -94,7 +106,7 @@ def total_affinity(state: UserState) -> float:
 
 
 def _judge(
-    state: UserState, interest: Interest, touched: bool, share: float, time_ms: int, policy: LearningPolicy
+    state: UserState, interest: Interest, share: float, time_ms: int, policy: LearningPolicy, *, touched: bool
 ) -> Change | None:
     recent, before, sessions_before = _counts(state, interest, policy)
     if recent <= 1:
@@ -109,7 +121,8 @@ def _judge(
     if rises:
         interest.risen = True
     old = interest.tier
-    new = _next_tier(interest, _level(state, interest, touched, share, policy), rises, recent, time_ms, policy)
+    level = _level(state, interest, share, policy, touched=touched)
+    new = _next_tier(interest, level, recent, time_ms, policy, rises=rises)
     interest.tier = new
     if not rises and new == old:
         return None
@@ -128,7 +141,7 @@ def _counts(state: UserState, interest: Interest, policy: LearningPolicy) -> tup
     return recent, before, sessions_before
 
 
-def _level(state: UserState, interest: Interest, touched: bool, share: float, policy: LearningPolicy) -> int:
+def _level(state: UserState, interest: Interest, share: float, policy: LearningPolicy, *, touched: bool) -> Tier:
     """The tier the share alone speaks for: thresholds with hysteresis; a promotion needs a visit now."""
     tier, visits = interest.tier, interest.visits
     if tier == Tier.CORE and share >= policy.core_down:
@@ -142,7 +155,9 @@ def _level(state: UserState, interest: Interest, touched: bool, share: float, po
     return Tier.ACTIVE if may_rise and visits >= 2 and share >= policy.active_up else Tier.NONE
 
 
-def _next_tier(interest: Interest, level: Tier, rises: bool, recent: int, time_ms: int, policy: LearningPolicy) -> Tier:
+def _next_tier(
+    interest: Interest, level: Tier, recent: int, time_ms: int, policy: LearningPolicy, *, rises: bool
+) -> int:
     if level != Tier.NONE:
         return level
     tier = interest.tier

@@ -68,7 +68,8 @@ class ItemArena:
     def apply(self, message: LinkMessage, mark: int, owned: Mapping[int, int]) -> int:
         """Apply a message's rows above `mark`; how many they were.
 
-        owned  index in message.hashes -> item hash, for every item of the message that this partition owns; all in memory
+        owned  index in message.hashes -> item hash, for every item of the message that this partition owns; all of them
+               are in memory
         """
         slots = np.full(len(message.hashes), -1, np.int64)
         for index, item in owned.items():

@@ -14,8 +14,8 @@
 | 64..         | name, UTF-8, padded with zeros to a multiple of 4                    |
 | ..           | n rows of 28 bytes: neighbour u64, F1, F, B, R float32, ts u32 s     |
 
-All little-endian. Sums under a landmark (D, oF1, oF, oB, F1, F, B) are forward-decayed with `count_half_life_s`; Dr is decayed to `last` and
-R to `ts` with `recency_half_life_s`.
+All little-endian. Sums under a landmark (D, oF1, oF, oB, F1, F, B) are forward-decayed with `count_half_life_s`; Dr is
+decayed to `last` and R to `ts` with `recency_half_life_s`.
 """
 
 from __future__ import annotations
@@ -65,6 +65,17 @@ def decode_head(data: bytes) -> ItemHead:
         raise UnknownVersionError(f"item layout {data[:1].hex() or 'empty'}, this release reads {VERSION:02x}")
     version_and_pad = 2
     return ItemHead(*HEAD.unpack_from(data)[version_and_pad:])
+
+
+def read_degree(data: bytes) -> tuple[float, int, bytes]:
+    """(degree, epoch of its landmark, name) of packed item bytes: what a similarity needs, read quickly.
+
+    Raises UnknownVersionError for another layout.
+    """
+    if len(data) < HEAD_BYTES or data[0] != VERSION:
+        raise UnknownVersionError(f"item layout {data[:1].hex() or 'empty'}, this release reads {VERSION:02x}")
+    values = HEAD.unpack_from(data)
+    return values[8], values[3], data[HEAD_BYTES : HEAD_BYTES + values[7]]
 
 
 def decode_name(data: bytes) -> str:

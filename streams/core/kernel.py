@@ -1,7 +1,8 @@
 """The compiled inner loop of stage 2: link rows into item tables, row by row (docs/fold.md 2).
 
-Everything lives in flat arrays ("arena"): per item slot a row of `ints` and of `sums`, and one block of neighbour rows in `table`, seven 32-bit words
-each. Blocks come in size classes of 4, 8, .. 128 rows; freed blocks are chained through their first word.
+Everything lives in flat arrays ("arena"): per item slot a row of `ints` and of `sums`, and one block of neighbour rows
+in `table`, seven 32-bit words each. Blocks come in size classes of 4, 8, .. 128 rows; freed blocks are chained through
+their first word.
 """
 
 from __future__ import annotations
@@ -165,8 +166,8 @@ def apply_rows(
 ):
     """Apply the rows whose source offset lies above `mark`; how many they were.
 
-    slots[k] is the arena slot of hashes[k] if this partition owns it, else -1; `table` must have room for every block these
-    rows can ask for (see ItemArena.make_room).
+    slots[k] is the arena slot of hashes[k] if this partition owns it, else -1; `table` must have room for every block
+    these rows can ask for (see ItemArena.make_room).
     """
     real = table.view(np.float32)
     applied = 0
@@ -203,7 +204,7 @@ def apply_rows(
 
 @njit(cache=True)
 def pack(chosen, name_bytes, version, ints, sums, table, out, ends):
-    """Heads and rows of the chosen slots as 32-bit words, one item after another; ends[i] is where item i stops in `out`."""
+    """Heads and rows of the chosen slots as 32-bit words, one item after another; item i stops at ends[i] in `out`."""
     at = 0
     head = np.empty(SUMS, np.float64)
     for i in range(len(chosen)):

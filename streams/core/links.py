@@ -1,10 +1,13 @@
-"""item-links.v1: what one flush of a source partition tells each item partition, in one columnar message (docs/item-links.md)."""
+"""item-links.v1: what one flush of a source partition tells each item partition, in one columnar message.
+
+See docs/item-links.md.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import chain
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -49,8 +52,9 @@ class BadLinksError(ValueError):
 class LinkMessage(msgspec.Struct, frozen=True):
     """A decoded message: r rows over k hashes, arrays as in docs/item-links.md but with absolute offsets and times.
 
-    offsets int64[r]; times int64[r] in ms; weights float32[r]; flags uint8[r]; items int64[r] and neighbours int64[sum m] are indices into
-    hashes uint64[k]; starts int64[r + 1] bounds each row's neighbours; names belong to hashes[: len(names)].
+    offsets int64[r]; times int64[r] in ms; weights float32[r]; flags uint8[r]; items int64[r] and neighbours
+    int64[sum m] are indices into hashes uint64[k]; starts int64[r + 1] bounds each row's neighbours; names belong to
+    hashes[: len(names)].
     """
 
     generation: int
@@ -107,7 +111,12 @@ def encode_links(
         order = np.argsort(hashes, kind="stable")
         narrow = "<u2" if len(hashes) < _NARROW else "<u4"
 
-        def indices(of: NDArray[np.uint64], hashes: Any = hashes, order: Any = order, narrow: str = narrow) -> bytes:
+        def indices(
+            of: NDArray[np.uint64],
+            hashes: NDArray[np.uint64] = hashes,
+            order: NDArray[np.intp] = order,
+            narrow: str = narrow,
+        ) -> bytes:
             return order[np.searchsorted(hashes, of, sorter=order)].astype(narrow).tobytes()
 
         base_offset, base_ms = int(offsets[chosen[0]]), int(times[chosen].min())
@@ -161,8 +170,8 @@ class _Wire(msgspec.Struct, array_like=True, frozen=True):
 def decode_links(value: bytes | None) -> LinkMessage:
     """A message from its bytes.
 
-    Raises BadLinksError if anything in it does not fit together, UnknownVersionError for a message of another release: dropping
-    that one would lose links for good, so whoever reads it must stop.
+    Raises BadLinksError if anything in it does not fit together, UnknownVersionError for a message of another release:
+    dropping that one would lose links for good, so whoever reads it must stop.
     """
     if value is None:
         raise BadLinksError("value: absent")

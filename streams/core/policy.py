@@ -15,7 +15,7 @@ class LearningPolicy(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     gap_decay              weight of a co-occurrence d steps apart: gap_decay ** (d - 1), d = 1..5
     backward_recency       share of a step's weight the backward row adds to R
     core_up/down, active_up/down   thresholds of the affinity share with hysteresis
-    rise_sessions, rise_window     an interest rises when it shows in `rise_sessions` of the newest `rise_window` sessions
+    rise_sessions, rise_window     an interest rises when it shows in this many of the newest `rise_window` sessions
     rise_before            ... and in at most this share of the sessions before (of at most 32 - rise_window)
     rise_history           ... of which there are at least this many
     dormant_after_s        a fading interest without a visit for this long is dormant

@@ -1,6 +1,7 @@
-"""Stage 1: behaviour events of one user partition become shoppers' states, link rows and interest changes (docs/fold.md 1).
+"""Stage 1: behaviour events of one user partition become shoppers' states, link rows and interest changes.
 
 Pure and record by record: nothing here depends on where a batch began or ended, on the clock, or on other partitions.
+The rules: docs/fold.md, section 1.
 """
 
 from __future__ import annotations
@@ -105,7 +106,7 @@ def fold(
             decision.rejects.append(Rejected(record, event))
             continue
         state = states.get(event.user_id)
-        refused = _placement(record, event, checkpoint, state is not None, future_ms)
+        refused = _placement(record, event, checkpoint, future_ms, known=state is not None)
         if refused is not None:
             decision.rejects.append(Rejected(record, refused))
             continue
@@ -134,7 +135,7 @@ def fold(
 
 
 def _placement(
-    record: SourceRecord, event: BehaviourEvent, checkpoint: Checkpoint, known: bool, future_ms: int
+    record: SourceRecord, event: BehaviourEvent, checkpoint: Checkpoint, future_ms: int, *, known: bool
 ) -> Rejection | None:
     """Is the record where its user's records belong, and not ahead of its time? A user with a state belongs here."""
     key = event.user_id.encode()
@@ -147,7 +148,8 @@ def _placement(
         if right != checkpoint.partition:
             return Rejection(
                 Reason.WRONG_PARTITION,
-                f"partition {checkpoint.partition}, murmur2 of {event.user_id!r} says {right}; set partitioner=murmur2_random",
+                f"partition {checkpoint.partition}, murmur2 of {event.user_id!r} says {right}; "
+                "set partitioner=murmur2_random",
             )
     if event.time_ms > record.timestamp + future_ms:
         return Rejection(
@@ -222,11 +224,11 @@ def _interact(
     if not late:
         _join_session(state, event, policy)
     if event.type in LINKING:
-        decision.links.append(_link(state, record.offset, event, item, late))
+        decision.links.append(_link(state, record.offset, event, item, late=late))
     if not _profiled(state, policy):
         return
     if event.category is not None:
-        for change in _attend(state, event, event.category, late, policy):
+        for change in _attend(state, event, event.category, policy, late=late):
             decision.changes.append(_changed(state, record, event, change, decision.checkpoint))
     _remember_outcome(state, event.type, item)
 
@@ -242,10 +244,10 @@ def _join_session(state: UserState, event: BehaviourEvent, policy: LearningPolic
     state.last_ms = max(state.last_ms, event.time_ms)
 
 
-def _link(state: UserState, offset: int, event: BehaviourEvent, item: int, late: bool) -> LinkRow:
+def _link(state: UserState, offset: int, event: BehaviourEvent, item: int, *, late: bool) -> LinkRow:
     assert event.item_id is not None
     if late:
-        return LinkRow(offset, event.time_ms, 0, 1.0, False, item, (), event.item_id)
+        return LinkRow(offset, event.time_ms, 0, 1.0, repeat=False, item=item, neighbours=(), name=event.item_id)
     held = state.session_items
     session = (id_hash(event.user_id) + state.sessions) & MASK64
     nearest = tuple(held[: -LINK_STEPS - 1 : -1])
@@ -262,7 +264,9 @@ def _affinity_weight(event: BehaviourEvent) -> float:
     return AFFINITY_WEIGHTS[event.type]
 
 
-def _attend(state: UserState, event: BehaviourEvent, category: str, late: bool, policy: LearningPolicy) -> list[Change]:
+def _attend(
+    state: UserState, event: BehaviourEvent, category: str, policy: LearningPolicy, *, late: bool
+) -> list[Change]:
     """The event's category gains or loses affinity; its first positive event in a session is a visit."""
     weight = _affinity_weight(event)
     interest = interests.track(state, category) if weight > 0 else interests.tracked(state, category)

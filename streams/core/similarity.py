@@ -1,58 +1,63 @@
-"""How alike two items are, from their decayed counts."""
+"""How alike two items are, from their decayed counts. Scalars or arrays alike."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
-from streams.core.forward_decay import rescale
-from streams.core.item_state import ItemHead, ItemState
+from streams.core.forward_decay import EPOCH_HALF_LIVES
+from streams.core.item_state import ItemState
 
 
-def cosine(cooccurrence: float, degree_a: float, degree_b: float) -> float:
+def cosine(cooccurrence: ArrayLike, degree_a: ArrayLike, degree_b: ArrayLike) -> NDArray[np.float64]:
     """Cosine similarity of two items from their decayed counts.
 
     sim(a, b) = min(c, d_a, d_b) / sqrt(d_a * d_b), in [0, 1]
 
-    cooccurrence  decayed weight of the steps between both, >= 0; repeated steps in one session may lift it above a degree, hence the minimum
+    cooccurrence  decayed weight of the steps between both, >= 0; repeated steps in one session may lift it above a
+                  degree, hence the minimum
     degree_a, _b  decayed number of events of each item, > 0, under the same landmark as c
 
     Raises ValueError for a degree that is not positive: an unseen item has no similarity.
 
     Sarwar, Karypis, Konstan, Riedl. Item-based collaborative filtering recommendation algorithms. WWW 2001.
 
-    >>> cosine(2.0, 4.0, 4.0)
+    >>> float(cosine(2.0, 4.0, 4.0))
     0.5
     """
-    if not (degree_a > 0 and degree_b > 0):
+    a, b = np.asarray(degree_a, np.float64), np.asarray(degree_b, np.float64)
+    if not (np.all(a > 0) and np.all(b > 0)):
         raise ValueError(f"degrees {degree_a} and {degree_b}: both must be positive")
-    return min(1.0, min(cooccurrence, degree_a, degree_b) / (math.sqrt(degree_a) * math.sqrt(degree_b)))
+    shared = np.minimum(np.asarray(cooccurrence, np.float64), np.minimum(a, b))
+    return np.asarray(np.minimum(1.0, shared / (np.sqrt(a) * np.sqrt(b))))  # rounding may lift it above 1
 
 
-def strongest(item: ItemState, count: int) -> list[int]:
-    """Hashes of the neighbours with the largest co-occurrence, without the item itself, largest first; ties by hash.
+def strongest(item_hash: int, item: ItemState, count: int) -> NDArray[np.void]:
+    """The rows with the largest co-occurrence, without the item's on itself, largest first; ties by hash.
 
-    Only these need their degree read: a similarity is at most sqrt(c / d), so a small c has none.
+    Only their degrees need to be read: a similarity is at most sqrt(c / d), so a small c has none to speak of.
     """
     rows = item.rows
-    mass = rows["f"].astype(float) + rows["b"]
-    ranked = sorted(zip((-mass).tolist(), rows["neighbour"].tolist(), strict=True))
-    return [neighbour for negative, neighbour in ranked if negative < 0][:count]
+    mass = rows["f"].astype(np.float64) + rows["b"]
+    order = np.lexsort((rows["neighbour"], -mass))
+    kept = order[(mass[order] > 0) & (rows["neighbour"][order] != np.uint64(item_hash))]
+    return rows[kept[:count]]
 
 
-def similarities(item_hash: int, item: ItemState, heads: Mapping[int, ItemHead]) -> dict[int, float]:
-    """Similarity of an item to each neighbour whose head is given, in (0, 1]. The heads may be a little older than the item."""
-    own = item.head
-    found = {}
-    for row in item.rows:
-        neighbour = int(row["neighbour"])
-        head = heads.get(neighbour)
-        if head is None or neighbour == item_hash:
-            continue
-        later = max(own.epoch, head.epoch)
-        mine, theirs = rescale(later - own.epoch), rescale(later - head.epoch)
-        degrees = own.degree * mine, head.degree * theirs
-        c = (float(row["f"]) + float(row["b"])) * mine
-        if c > 0 and min(degrees) > 0:
-            found[neighbour] = cosine(c, *degrees)
+def similarities(
+    item: ItemState, rows: NDArray[np.void], degrees: NDArray[np.float64], epochs: NDArray[np.int64]
+) -> NDArray[np.float64]:
+    """Similarity of an item to the neighbours of some of its rows, 0 where there is none, else in (0, 1].
+
+    degrees, epochs  of the neighbours, one for each row, each under its own landmark; they may be a little older than
+                     the item
+    """
+    later = np.maximum(epochs, item.head.epoch)
+    mine = np.exp2(-float(EPOCH_HALF_LIVES) * (later - item.head.epoch))
+    own = item.head.degree * mine
+    theirs = degrees * np.exp2(-float(EPOCH_HALF_LIVES) * (later - epochs))
+    found = np.zeros(len(rows))
+    known = (own > 0) & (theirs > 0)
+    c = (rows["f"].astype(np.float64) + rows["b"]) * mine
+    found[known] = cosine(c[known], own[known], theirs[known])
     return found

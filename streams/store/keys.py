@@ -1,6 +1,7 @@
 """The Redis data model: every key Driftline writes, and the only place where one is built.
 
-Prefix `<namespace>:v1:`. `g` is the generation; `{..}` the hash tag of one partition, so that a partition's keys share a slot.
+Prefix `<namespace>:v1:`. `g` is the generation; `{..}` the hash tag of one partition, so that a partition's keys share a
+slot.
 
 | key                      | type   | content                                  | TTL       | writer     | reader                |
 |--------------------------|--------|------------------------------------------|-----------|------------|-----------------------|
@@ -42,7 +43,7 @@ def hash_tag(family: Family, partition: int, partitions: int) -> str:
     Partition p of n gets the first tag `<family><p>.<k>` whose slot lies in the p-th of n equal ranges.
 
     >>> hash_tag("u", 0, 3), hash_tag("u", 2, 3)
-    ('u0.1', 'u2.1')
+    ('u0.2', 'u2.3')
     """
     if not 0 <= partition < partitions:
         raise ValueError(f"partition {partition} is not one of {partitions}")

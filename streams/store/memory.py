@@ -75,7 +75,7 @@ class MemoryStore:
                 doomed = [key for key in part if key.startswith(prefix)]
                 gone += len(doomed)
                 for key in doomed:
-                    del part[key]  # type: ignore[attr-defined]  # three dicts of different values
+                    del part[key]
             return gone
 
     def check(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""What Driftline asks of a store. Two implementations: Redis (redis.py) and memory (memory.py); one contract suite runs on both."""
+"""What Driftline asks of a store. One contract suite holds for both: Redis (redis.py) and memory (memory.py)."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The store on Redis >= 6.2 or Valkey, standalone or Cluster, without any module.
 
-A commit is WATCH, GET, MULTI, MSET, SET, EXEC on one connection (measured 2.4 times cheaper for the server than a Lua script that
-writes the same keys). Redis compares and stores bytes; it never computes.
+A commit is WATCH, GET, MULTI, MSET, SET, EXEC on one connection (measured 2.4 times cheaper for the server than a Lua
+script that writes the same keys). Redis compares and stores bytes; it never computes.
 """
 
 from __future__ import annotations
@@ -178,7 +178,8 @@ class RedisStore:
             policy = memory.get("maxmemory_policy", "noeviction")
             if policy != "noeviction":
                 found.append(
-                    f"maxmemory-policy is {policy!r}: state could vanish unnoticed; `CONFIG SET maxmemory-policy noeviction`"
+                    f"maxmemory-policy is {policy!r}: state could vanish unnoticed; "
+                    "`CONFIG SET maxmemory-policy noeviction`"
                 )
             version = str(server.get("redis_version", "0"))
             if tuple(int(part) for part in version.split(".")[:2]) < (6, 2):

@@ -54,7 +54,11 @@ def records(count: int) -> list[Any]:
             "time": 1_700_000_000_000 + offset * 1000,
             "category": f"C{offset % 2}",
         }
-        made.append(SimpleNamespace(offset=offset, timestamp=1_700_000_000_000, key=user.encode(), value=msgspec.json.encode(event)))
+        made.append(
+            SimpleNamespace(
+                offset=offset, timestamp=1_700_000_000_000, key=user.encode(), value=msgspec.json.encode(event)
+            )
+        )
     return made
 
 
@@ -140,7 +144,11 @@ FAULTS = st.lists(st.sampled_from(["ok", "crash-before", "crash-after", "unreach
 
 
 @settings(max_examples=40, deadline=None)
-@given(plan=FAULTS, sizes=st.lists(st.integers(1, 17), min_size=1, max_size=5), refused=st.sets(st.integers(0, 6), max_size=3))
+@given(
+    plan=FAULTS,
+    sizes=st.lists(st.integers(1, 17), min_size=1, max_size=5),
+    refused=st.sets(st.integers(0, 6), max_size=3),
+)
 def test_crashes_lost_replies_and_unacknowledged_messages_change_nothing(
     plan: list[str], sizes: list[int], refused: set[int]
 ) -> None:

@@ -1,4 +1,7 @@
-"""Each internal of faust-streaming, mode-streaming and aiokafka that streams/transport.py relies on. An upgrade that breaks one fails here."""
+"""Each internal of faust-streaming, mode-streaming and aiokafka that streams/transport.py relies on.
+
+An upgrade that breaks one fails here.
+"""
 
 from __future__ import annotations
 
@@ -78,11 +81,11 @@ def test_the_consumer_thread_builds_its_client_in_one_overridable_place() -> Non
 
 
 def test_a_consumer_message_takes_the_arguments_we_give() -> None:
-    message = ConsumerMessage("t", 1, 2, 3.0, 0, (), None, "value", None, None, None, TP("t", 1), generation_id=9)
+    message = ConsumerMessage("t", 1, 2, 3.0, 0, [], None, "value", None, None, None, TP("t", 1), generation_id=9)
     assert (message.tp, message.offset, message.value, message.generation_id) == (TP("t", 1), 2, "value", 9)
 
 
-async def _no_watermarks(assigned: set[TP]) -> dict[TP, int]:
+async def _no_watermarks(_: set[TP]) -> dict[TP, int]:
     return {}
 
 
@@ -123,7 +126,7 @@ async def test_batches_are_bounded_and_chained(consumer: Consumer) -> None:
     records = [SimpleNamespace(offset=o, timestamp=1000, timestamp_type=0) for o in (5, 6, 8, 9)]
     consumer._delivered_to[tp] = 4
 
-    async def fetched(timeout: float) -> Any:
+    async def fetched(_: float) -> Any:
         return {partition: records}, None
 
     consumer._wait_next_records = fetched
@@ -204,7 +207,7 @@ async def test_a_group_leader_waits_until_the_brokers_have_told_of_every_topic()
     cluster = ClusterMetadata()
     coordinator: Any = PatientCoordinator.__new__(PatientCoordinator)
     coordinator._client = SimpleNamespace(
-        _wait_on_metadata=told, set_topics=lambda topics: None, _maybe_wait_metadata=nothing_forced
+        _wait_on_metadata=told, set_topics=lambda _: None, _maybe_wait_metadata=nothing_forced
     )
     coordinator._subscription = SimpleNamespace(topics={"t"}, subscribed_pattern=None)
     coordinator._assignors, coordinator._cluster, coordinator.group_id = [RoundRobinPartitionAssignor], cluster, "g"

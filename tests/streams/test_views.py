@@ -54,7 +54,9 @@ def store_with(sessions: list[list[str]]) -> tuple[MemoryStore, dict[int, list[i
         shard = KEYS.items(target)
         store.create(shard.checkpoint, b"x")
         packed = arenas[target].pack(list(owned.values()))
-        store.commit(shard, b"x", checkpoint.encode(), {shard.item(i): d for i, d in zip(owned.values(), packed, strict=True)})
+        store.commit(
+            shard, b"x", checkpoint.encode(), {shard.item(i): d for i, d in zip(owned.values(), packed, strict=True)}
+        )
     return store, {p: list(arena.slot_of) for p, arena in arenas.items()}
 
 
@@ -89,7 +91,14 @@ def test_a_shoppers_interests_are_shares_with_a_stamp() -> None:
     shard = KEYS.users(0)
     state = UserState(interests=[Interest("A", affinity=3.0, tier=Tier.CORE), Interest("B > C", affinity=1.0)])
     stamp = Checkpoint(
-        generation=1, topic_id="b", source_id="", partition=0, partitions=2, item_partitions=3, settings_hash=b"", watermark=42
+        generation=1,
+        topic_id="b",
+        source_id="",
+        partition=0,
+        partitions=2,
+        item_partitions=3,
+        settings_hash=b"",
+        watermark=42,
     )
     store.create(shard.checkpoint, b"x")
     store.commit(shard, b"x", stamp.encode(), {shard.user("ann"): state.encode()})

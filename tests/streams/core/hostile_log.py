@@ -28,7 +28,7 @@ POLICIES = (
         dormant_after_s=5 * 86_400.0,
         profile_unknown=False,
         rise_sessions=2,
-        rise_before=0.155,  # 4.03 of 26 sessions
+        rise_before=0.2,
     ),
     LearningPolicy(
         session_gap_s=600.0,
@@ -41,7 +41,7 @@ POLICIES = (
         core_down=0.06,
         active_up=0.04,
         active_down=0.03,
-        rise_before=0.3,
+        rise_before=0.155,  # 4.03 of 26 sessions
     ),
     LearningPolicy(session_gap_s=3600.0, item_horizon_s=300.0, backward_recency=0.0),
 )
@@ -109,7 +109,7 @@ def hostile_logs(seed: int, events: int) -> list[list[Record]]:
         clock += rng.choice((60_000, 900_000, 5_000_000, DAY_MS // 4))
         if rng.random() < 0.01:
             clock += 30 * DAY_MS
-        user = rng.choices(users, weights=range(1, len(users) + 1))[0]
+        user = rng.choices(users, weights=[n**3 for n in range(1, len(users) + 1)])[0]
         session = rng.choice((None, None, "", f"s{burst}"))
         theme = rng.randrange(60)
         walk: list[str] = []
@@ -117,11 +117,10 @@ def hostile_logs(seed: int, events: int) -> list[list[Record]]:
             event = _event(rng, user, clock, session, theme)
             if user in users[::2]:  # on a grid, so that times are exactly a limit apart
                 event["time"] -= event["time"] % 300_000
-            if len(walk) >= 48 and "item_id" in event:
-                event["item_id"] = (
-                    walk[-rng.randrange(48, 54)] if len(walk) > 54 and rng.random() < 0.7 else event["event_id"]
-                )
-            walk.append(event.get("item_id", ""))
+            if event["type"] in TYPES[:7]:  # those that make links: repeats about 50 steps back
+                if len(walk) > 54:
+                    event["item_id"] = walk[-rng.randrange(48, 54)]
+                walk.append(event["item_id"])
             clock += rng.randrange(0, 120_000)
             _append(rng, logs, event, clock)
     return logs
@@ -136,7 +135,7 @@ def _event(rng: random.Random, user: str, clock: int, session: str | None, theme
     chance = rng.random()
     if chance < 0.06:
         event["time"] -= rng.choice((400_000, 1_500_000, 3_000_000, 2 * DAY_MS, 70 * DAY_MS))
-    chance = rng.random()
+    chance = max(rng.random(), 0.02 * (user in ("user 22", "user 23")))  # these two are never cleared
     if chance < 0.012:
         return event | {"type": "consent", "granted": rng.random() < 0.75}
     if chance < 0.014:

@@ -89,7 +89,7 @@ def always(size: int) -> Iterator[int]:
 
 @pytest.mark.parametrize("case", CASES)
 def test_any_split_into_batches_and_any_memory_give_the_same_bytes(case: int) -> None:
-    log, rng = messages(flushes(case, 4000), 0), random.Random(case)
+    log, rng = messages(flushes(case, 3000), 0), random.Random(case)
     whole = folded(case, log, always(len(log)))
     assert folded(case, log, always(1)) == whole
     assert folded(case, log, always(1), keep=0) == whole
@@ -99,7 +99,7 @@ def test_any_split_into_batches_and_any_memory_give_the_same_bytes(case: int) ->
 
 @pytest.mark.parametrize("case", CASES)
 def test_other_message_boundaries_and_a_zombies_repeats_give_the_same_bytes(case: int) -> None:
-    rng, once = random.Random(case), flushes(case, 4000)
+    rng, once = random.Random(case), flushes(case, 3000)
     before: dict[int, list[LinkRow]] = {source: [] for source in range(PARTITIONS)}
     again: list[Flush] = []
     for source, rows in once:
