@@ -1,7 +1,7 @@
 """`driftline init|rebuild|switch|drop`: the only commands that create checkpoints (a worker never does).
 
-A generation is one computation of all state from the events. It is part of key prefix, consumer group and every link, so two can run beside each
-other: `rebuild` begins the next one, the old one serves until `switch`.
+A generation is one computation of all state from the events. It is part of key prefix, consumer group and every link,
+so two can run beside each other: `rebuild` begins the next one, the old one serves until `switch`.
 """
 
 from __future__ import annotations
@@ -66,7 +66,8 @@ def init(start: str | datetime) -> None:
     begin(settings, store, broker, 1, start)
     if not store.create(Keyspace.serving(settings.namespace), b"1"):
         raise RefusedError(
-            f"namespace {settings.namespace!r} is initialised already: `driftline rebuild` computes everything anew beside it"
+            f"namespace {settings.namespace!r} is initialised already: "
+            "`driftline rebuild` computes everything anew beside it"
         )
     click.echo(f"generation 1 of {settings.namespace!r} begins at {_shown(start)}; start `driftline worker`")
 
@@ -110,7 +111,8 @@ def switch(lag: int) -> None:
     behind = lag_of(settings, store, broker, old + 1)
     if behind > lag:
         raise RefusedError(
-            f"generation {old + 1} is {behind} records behind, {lag} are allowed: wait, start more workers, or raise --lag"
+            f"generation {old + 1} is {behind} records behind, {lag} are allowed: "
+            "wait, start more workers, or raise --lag"
         )
     if not store.replace(Keyspace.serving(settings.namespace), str(old).encode(), str(old + 1).encode()):
         raise RefusedError("another switch came first: look with `driftline switch` again")
@@ -140,7 +142,9 @@ def drop(generation: int) -> None:
 def begin(settings: Settings, store: Store, broker: Broker, generation: int, start: str | datetime) -> None:
     """Write the checkpoints of a generation and position its consumer group.
 
-    Links of this generation do not exist yet, so stage 2 starts at the end of item-links.v1; the catalogue always starts at its beginning.
+    Links of this generation do not exist yet, so stage 2 starts at the end of item-links.v1; the catalogue always
+    starts at its beginning.
+
     Raises RefusedError if one of them exists with other content.
     """
     keys = keyspace(settings, generation)
@@ -181,7 +185,8 @@ def _write(store: Store, key: str, checkpoint: Checkpoint) -> None:
     if data is None or decode_checkpoint(data) != checkpoint:
         raise RefusedError(
             f"{key} exists: generation {checkpoint.generation} was begun before. Continue it with "
-            f"`driftline worker --generation {checkpoint.generation}`, or delete it with `driftline drop {checkpoint.generation}`"
+            f"`driftline worker --generation {checkpoint.generation}`, "
+            f"or delete it with `driftline drop {checkpoint.generation}`"
         )
 
 

@@ -94,7 +94,8 @@ def show_user(console: Console, reader: Reader, user_id: str, state: UserState) 
         f"[bold]user {user_id}[/]  newest event {moment(state.last_ms)}  sessions {state.sessions}  consent {consent}"
     )
     console.print(
-        f"session: {len(state.session_items)} items; {len(state.bought)} bought and {len(state.dismissed)} dismissed remembered"
+        f"session: {len(state.session_items)} items; "
+        f"{len(state.bought)} bought and {len(state.dismissed)} dismissed remembered"
     )
     total = total_affinity(state) or 1.0
     table = Table(
@@ -131,8 +132,8 @@ def show_item(console: Console, reader: Reader, settings: Settings, item_id: str
     title = titles(reader, [item_id])[item_id]
     console.print(f"[bold]item {item_id}[/]  {title}  (hash {id_hash(item_id):016x})")
     console.print(
-        f"{head.events} events, {head.repeats} repeats, newest {moment(head.last * 1000)}; decayed degree {head.degree * scale:.2f}, "
-        f"recent {head.recent_degree:.2f}; {head.rows} of 128 neighbour rows"
+        f"{head.events} events, {head.repeats} repeats, newest {moment(head.last * 1000)}; "
+        f"decayed degree {head.degree * scale:.2f}, recent {head.recent_degree:.2f}; {head.rows} of 128 neighbour rows"
     )
     near = reader.similar([item_id], 20)[item_id]
     names = titles(reader, [other for other, _ in near])

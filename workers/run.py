@@ -9,11 +9,17 @@ import signal
 import sys
 import threading
 import time
+from typing import TYPE_CHECKING
 
 import click
 import structlog
 
 from streams.settings import Settings, SettingsError, from_env
+
+if TYPE_CHECKING:  # imported when they are needed: `driftline --help` stays fast
+    from streams.app import Fatal
+    from streams.store.keys import Keyspace
+    from streams.store.protocol import Store
 
 log = structlog.get_logger()
 
@@ -55,25 +61,14 @@ def run(settings: Settings) -> int:
     """Run until SIGTERM or SIGINT; the process's exit code."""
     import uvloop
 
-    from streams.broker import Broker, BrokerError
-    from streams.incarnation import RefusedError, keyspace, serving_generation, verify
+    from streams.broker import BrokerError
+    from streams.incarnation import RefusedError
     from streams.store.protocol import StoreUnavailableError
-    from streams.store.redis import connect
     from workers.logs import configure
 
     configure()
     try:
-        store = connect(settings.redis.get_secret_value())
-        unfit = store.check()
-        if unfit:
-            raise RefusedError(f"Redis: {'; '.join(unfit)}")
-        broker = Broker(settings)
-        broker.ping()
-        generation = settings.generation or serving_generation(settings, store)
-        keys = keyspace(settings, generation)
-        from streams.app import places_of
-
-        verify(settings, keys, store, broker, places_of(settings))
+        keys, store = _checked(settings)
     except RefusedError as error:
         log.critical("refused", reason=str(error))
         return EXIT_REFUSED
@@ -84,13 +79,35 @@ def run(settings: Settings) -> int:
     return uvloop.run(_serve(settings, keys, store))
 
 
+def _checked(settings: Settings) -> tuple[Keyspace, Store]:
+    """Keys and store of the generation to compute, once servers, topics and checkpoints are found to fit."""
+    from streams.app import places_of
+    from streams.broker import Broker
+    from streams.incarnation import RefusedError, keyspace, serving_generation, verify
+    from streams.store.redis import connect
+
+    store = connect(settings.redis.get_secret_value())
+    unfit = store.check()
+    if unfit:
+        raise RefusedError(f"Redis: {'; '.join(unfit)}")
+    broker = Broker(settings)
+    broker.ping()
+    generation = settings.generation or serving_generation(settings, store)
+    keys = keyspace(settings, generation)
+    verify(settings, keys, store, broker, places_of(settings))
+    return keys, store
+
+
 def _compile() -> None:
     """Load the compiled kernel before joining the group, so that the first flush is not the slow one."""
     from streams.core.item_arena import ItemArena
     from streams.core.links import LinkRow, decode_links, encode_links
     from streams.core.policy import LearningPolicy
 
-    rows = [LinkRow(0, 0, 1, 1.0, False, 1, (), "a"), LinkRow(1, 0, 1, 1.0, False, 2, (1,), "b")]
+    rows = [
+        LinkRow(0, 0, 1, 1.0, repeat=False, item=1, neighbours=(), name="a"),
+        LinkRow(1, 0, 1, 1.0, repeat=False, item=2, neighbours=(1,), name="b"),
+    ]
     ((_, data),) = encode_links(rows, generation=0, topic_id="", source=0, item_partitions=1)
     message = decode_links(data)
     arena = ItemArena(LearningPolicy())
@@ -100,7 +117,7 @@ def _compile() -> None:
     arena.pack([1, 2])
 
 
-async def _serve(settings: Settings, keys: object, store: object) -> int:
+async def _serve(settings: Settings, keys: Keyspace, store: Store) -> int:
     from streams.app import Pipeline, create_app
     from streams.incarnation import RefusedError
     from workers.web import WebServer
@@ -119,7 +136,7 @@ async def _serve(settings: Settings, keys: object, store: object) -> int:
 
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, stop.set)
-    pipeline = Pipeline(settings, keys, store, on_fatal)  # type: ignore[arg-type]  # typed where they are imported
+    pipeline = Pipeline(settings, keys, store, on_fatal)
     app = create_app(settings, pipeline)
     loop.set_exception_handler(lambda _, context: _unhandled(context, on_fatal))
 
@@ -147,16 +164,16 @@ async def _serve(settings: Settings, keys: object, store: object) -> int:
     return outcome[0]
 
 
-def _started(task: asyncio.Task[None], on_fatal: object) -> None:
+def _started(task: asyncio.Task[None], on_fatal: Fatal) -> None:
     if not task.cancelled() and task.exception() is not None:
-        on_fatal(task.exception())  # type: ignore[operator]  # a Fatal call-back
+        on_fatal(task.exception())  # type: ignore[arg-type]  # not None: just asked; whatever it is, it is fatal
 
 
-def _unhandled(context: dict[str, object], on_fatal: object) -> None:
+def _unhandled(context: dict[str, object], on_fatal: Fatal) -> None:
     error = context.get("exception")
     log.error("unhandled", message=str(context.get("message")), error=repr(error))
     if isinstance(error, Exception):
-        on_fatal(error)  # type: ignore[operator]  # a Fatal call-back
+        on_fatal(error)
 
 
 def _exit_later(outcome: list[int]) -> None:

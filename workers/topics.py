@@ -1,4 +1,4 @@
-"""`driftline topics create|check`: the topics as streams/topics.py declares them, and whether the brokers have them so."""
+"""`driftline topics create|check`: the topics as streams/topics.py declares them; do the brokers have them so?"""
 
 from __future__ import annotations
 
@@ -132,5 +132,8 @@ def _links_outlive_events(settings: Settings, config: dict[str, str], configs: d
     if links_ms < 0 or 0 <= events_ms <= links_ms:
         return []
     return [
-        f"retention.ms={links_ms} is shorter than that of {BEHAVIOUR_EVENTS.name} ({events_ms}): links must outlive events"
+        (
+            f"retention.ms={links_ms} is shorter than that of {BEHAVIOUR_EVENTS.name} ({events_ms}): "
+            "links must outlive events"
+        )
     ]

@@ -167,7 +167,7 @@ def apply_rows(
     """Apply the rows whose source offset lies above `mark`; how many they were.
 
     slots[k] is the arena slot of hashes[k] if this partition owns it, else -1; `table` must have room for every block
-    these rows can ask for (see ItemArena.make_room).
+    these rows can ask for (see ItemArena.apply).
     """
     real = table.view(np.float32)
     applied = 0

@@ -27,7 +27,7 @@ def cosine(cooccurrence: ArrayLike, degree_a: ArrayLike, degree_b: ArrayLike) ->
     """
     a, b = np.asarray(degree_a, np.float64), np.asarray(degree_b, np.float64)
     if not (np.all(a > 0) and np.all(b > 0)):
-        raise ValueError(f"degrees {degree_a} and {degree_b}: both must be positive")
+        raise ValueError(f"degrees {a} and {b}: both must be positive")
     shared = np.minimum(np.asarray(cooccurrence, np.float64), np.minimum(a, b))
     return np.asarray(np.minimum(1.0, shared / (np.sqrt(a) * np.sqrt(b))))  # rounding may lift it above 1
 
@@ -41,7 +41,8 @@ def strongest(item_hash: int, item: ItemState, count: int) -> NDArray[np.void]:
     mass = rows["f"].astype(np.float64) + rows["b"]
     order = np.lexsort((rows["neighbour"], -mass))
     kept = order[(mass[order] > 0) & (rows["neighbour"][order] != np.uint64(item_hash))]
-    return rows[kept[:count]]
+    found: NDArray[np.void] = rows[kept[:count]]
+    return found
 
 
 def similarities(

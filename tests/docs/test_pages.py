@@ -37,7 +37,10 @@ def test_every_command_explains_itself(name: str) -> None:
 def test_links_between_pages_lead_somewhere() -> None:
     broken = []
     for path in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]:
-        for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", path.read_text()):
-            if "://" not in target and not (path.parent / target).exists():
-                broken.append(f"{path.relative_to(ROOT)} -> {target}")
+        targets = re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", path.read_text())
+        broken += [
+            f"{path.relative_to(ROOT)} -> {target}"
+            for target in targets
+            if "://" not in target and not (path.parent / target).exists()
+        ]
     assert not broken

@@ -100,7 +100,9 @@ def test_topics_are_checked_against_what_the_pipeline_needs(system: System) -> N
     system.command("topics", "create")
     good = system.command("topics", "check")
     assert good.stdout.count("ok") == 9
-    more = system.command("topics", "check", check=False, DRIFTLINE_USER_PARTITIONS="8", DRIFTLINE_REPLICATION_FACTOR="3")
+    more = system.command(
+        "topics", "check", check=False, DRIFTLINE_USER_PARTITIONS="8", DRIFTLINE_REPLICATION_FACTOR="3"
+    )
     assert more.returncode == 1
     assert "settings say 8" in more.stdout.replace("\n", " ")
 

@@ -1,4 +1,4 @@
-"""Events in, state, links, interest changes, dead letters and views out: real Kafka, real Valkey, real worker processes."""
+"""Events in; state, links, interest changes, dead letters and views out: real Kafka, real Valkey, real processes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Bad input never stops a partition: every good event counts, every bad one is a dead letter with its reason, nobody restarts."""
+"""Bad input never stops a partition.
+
+Every good event counts, every bad one is a dead letter with its reason, nobody restarts.
+"""
 
 from __future__ import annotations
 

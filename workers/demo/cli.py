@@ -36,8 +36,8 @@ HOLD_REASONS_AT_LEAST = 3
 def demo(purchases: int, live: int, rate: int, *, stay: bool) -> None:
     """Real Kafka, real Valkey, a year of real grocery baskets; drifts, pushes and why.
 
-    Servers are started from pip unless DRIFTLINE_KAFKA and DRIFTLINE_REDIS name running ones. Exits 1 unless interests rose,
-    notifications went out and at least three reasons to hold one occurred.
+    Servers are started from pip unless DRIFTLINE_KAFKA and DRIFTLINE_REDIS name running ones. Exits 1 unless interests
+    rose, notifications went out and at least three reasons to hold one occurred.
 
     \b
     Examples:
@@ -84,7 +84,7 @@ def demo(purchases: int, live: int, rate: int, *, stay: bool) -> None:
 
 
 def _command(arguments: Sequence[str], environment: Mapping[str, str]) -> None:
-    done = subprocess.run(
+    done = subprocess.run(  # noqa: S603  # our own command
         [sys.executable, "-m", "workers", *arguments],
         env={**os.environ, **environment},
         capture_output=True,
@@ -105,7 +105,7 @@ def _processes(environment: Mapping[str, str], folder: Path) -> Iterator[None]:
             env = {**os.environ, **environment, "DRIFTLINE_INSTANCE_ID": name, "DRIFTLINE_WEB_PORT": "0"}
             with (folder / f"{name}.log").open("wb") as log:
                 command = [sys.executable, "-m", "workers", *arguments]
-                started.append(subprocess.Popen(command, env=env, stdout=log, stderr=log))
+                started.append(subprocess.Popen(command, env=env, stdout=log, stderr=log))  # noqa: S603  # our own command
         yield
     finally:
         for process in started:

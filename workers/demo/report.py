@@ -109,7 +109,8 @@ def speed(console: Console, history: int, backfill_s: float, live: int, live_s: 
     """Events per second to committed state, and how long a purchase takes to become a notification."""
     console.rule("speed")
     console.print(
-        f"history: {history:,} events in {backfill_s:.1f} s to the state of both stages: {history / backfill_s:,.0f} events/s",
+        f"history: {history:,} events in {backfill_s:.1f} s to the state of both stages: "
+        f"{history / backfill_s:,.0f} events/s",
         highlight=False,
     )
     if live:
@@ -117,6 +118,7 @@ def speed(console: Console, history: int, backfill_s: float, live: int, live_s: 
     if len(latencies) > 1:
         p95 = quantiles(latencies, n=20)[-1]
         console.print(
-            f"purchase → notification, live: median {median(latencies) * 1000:.0f} ms, 95 % within {p95 * 1000:.0f} ms ({len(latencies)} pushes)",
+            f"purchase → notification, live: median {median(latencies) * 1000:.0f} ms, "
+            f"95 % within {p95 * 1000:.0f} ms ({len(latencies)} pushes)",
             highlight=False,
         )

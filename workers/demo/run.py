@@ -120,7 +120,7 @@ class Purchase:
 
 
 def load(purchases: int) -> tuple[list[Purchase], list[int]]:
-    """All purchases of just enough households to make `purchases`, in time order; the households are a fixed random sample."""
+    """All purchases of just enough households (a fixed random sample) to make `purchases`, in time order."""
     import msgspec
 
     table = completejourney.table("transactions")
@@ -153,7 +153,7 @@ def _pour(
     started = time.perf_counter()
     shown_at = 0.0
 
-    def show(force: bool = False) -> int:
+    def show(*, force: bool = False) -> int:
         nonlocal shown_at
         now = time.perf_counter()
         if not force and now - shown_at < 0.3:

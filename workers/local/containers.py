@@ -14,7 +14,7 @@ VALKEY_IMAGE = "valkey/valkey:8"
 def require_docker() -> None:
     """Raises LocalServerError saying what to do when no Docker engine answers."""
     try:
-        import docker  # type: ignore[import-untyped]
+        import docker
         import testcontainers.core.container  # noqa: F401  # installed at all?
     except ModuleNotFoundError as error:
         raise LocalServerError(

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
-import psutil  # type: ignore[import-untyped]
+import psutil
 
 from workers.local.process import LocalServerError, accepts
 
