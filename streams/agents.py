@@ -27,6 +27,8 @@ from streams.transport import RecordBatch
 
 log = structlog.get_logger()
 
+EXPIRE_EVERY_S = 60.0
+
 
 class StateLostError(Exception):
     """The store is behind what this process committed, or a checkpoint is gone: only a restart from the store helps."""
@@ -98,6 +100,7 @@ class Lane:
         self._state_ttl_s = state_ttl_s
         self._known: bytes | None = None  # the checkpoint that the states in memory belong to
         self._unexpired: set[str] = set()
+        self._expired_at = time.monotonic()
         self._busy = asyncio.Lock()
         self.watermark = -1
         self.progress_at = time.monotonic()
@@ -219,6 +222,9 @@ class Lane:
 
     async def _let_expire(self) -> None:
         """MSET takes a key's time to live away; giving it back once for many commits is garbage collection enough."""
+        if time.monotonic() - self._expired_at < EXPIRE_EVERY_S:
+            return
+        self._expired_at = time.monotonic()
         keys, self._unexpired = self._unexpired, set()
         try:
             if keys:
