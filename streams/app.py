@@ -18,7 +18,7 @@ from faust.types import TP
 from streams import kafka_clients, metrics
 from streams.agents import Lane, Stage
 from streams.broker import Broker
-from streams.coordinator import assign_known_topics_only
+from streams.coordinator import coordinate_patiently
 from streams.emit import Emitter
 from streams.incarnation import Place, group_of, shard_of, verify
 from streams.settings import Settings
@@ -40,7 +40,7 @@ class Pipeline:
 
     def __init__(self, settings: Settings, keys: Keyspace, store: Store, on_fatal: Fatal) -> None:
         self.settings, self.keys, self.store = settings, keys, store
-        self._on_fatal = on_fatal
+        self.fail = on_fatal
         self._broker = Broker(settings)
         self._emitter = Emitter(settings)
         self.names = names_of(settings)
@@ -77,7 +77,7 @@ class Pipeline:
         try:
             found = await asyncio.to_thread(verify, self.settings, self.keys, self.store, self._broker, places)
         except Exception as error:
-            self._on_fatal(error)
+            self.fail(error)
             raise
         for tp in set(self.lanes) - assigned:
             await self._let_go(tp)
@@ -119,7 +119,7 @@ class Pipeline:
                 else:
                     self._waiting_since[tp] = time.monotonic()
         except Exception as error:  # noqa: BLE001  # whatever it is, this partition must not go on
-            self._on_fatal(error)
+            self.fail(error)
 
     async def check_idle(self) -> None:
         """Compare idle partitions with the store, and refresh the lag gauges."""
@@ -134,7 +134,7 @@ class Pipeline:
                 since = self._waiting_since.get(tp)
                 metrics.LAG_SECONDS.labels(*labels).set(0.0 if since is None else time.monotonic() - since)
         except Exception as error:  # noqa: BLE001  # a store that lost its tail is fatal wherever it is noticed
-            self._on_fatal(error)
+            self.fail(error)
 
     def stalled_s(self) -> float:
         """For how long input has waited without any progress in some partition; 0 if none waits."""
@@ -195,7 +195,7 @@ def names_of(settings: Settings) -> Names:
 def create_app(settings: Settings, pipeline: Pipeline) -> BatchApp:
     """The Faust app of one generation: explicit names everywhere, nothing that Faust creates by itself."""
     tolerate_unreadable_batches()
-    assign_known_topics_only()
+    coordinate_patiently(pipeline.fail)
     names = pipeline.names
     app = BatchApp(
         group_of(settings, pipeline.keys.generation),

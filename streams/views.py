@@ -31,7 +31,8 @@ from streams.store.reader import SIMILAR_KEPT, TRENDING_KEPT
 
 log = structlog.get_logger()
 
-CHUNK = 32
+CHUNK = 64
+IDLE_S = 0.05
 DEGREES_READ = 64  # neighbours whose degree is read, those with the largest co-occurrence
 HEADS_KEPT = 50_000
 HEADS_FRESH_S = 5.0
@@ -77,11 +78,10 @@ class Views(threading.Thread):
 
     def run(self) -> None:
         while not self._stopping.is_set():
-            started = time.thread_time()
+            began, used_before_s = time.monotonic(), time.thread_time()
             done = self._turn("neighbours") + self._turn("profiles")
-            used_s = time.thread_time() - started
-            idle_s = used_s * (1 / self._budget - 1) if done else 0.05
-            self._stopping.wait(min(max(idle_s, 0.001), 1.0))
+            due_s = (time.thread_time() - used_before_s) / self._budget if done else IDLE_S
+            self._stopping.wait(max(0.001, due_s - (time.monotonic() - began)))
 
     def drain(self) -> None:
         """Derive everything that waits, ignoring interval and budget: tests, and the end of a demo."""

@@ -154,6 +154,8 @@ async def _serve(settings: Settings, keys: Keyspace, store: Store) -> int:
     log.info("worker started", generation=pipeline.keys.generation, web=f"http://{settings.web_host}:{web.port}")
     gc.collect()
     gc.freeze()
+    gc.set_threshold(100_000, 50, 100)  # states are many and have no cycles: walking them finds nothing
+    sys.setswitchinterval(0.0005)  # threads that wait for Redis and Kafka get their turn while another lane computes
     await stop.wait()
     _exit_later(outcome)
     log.info("stopping")

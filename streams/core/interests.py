@@ -15,6 +15,9 @@ from streams.core.forward_decay import epoch_of, rescale, weight_at
 from streams.core.policy import LearningPolicy
 from streams.core.user_state import CATEGORIES_MAX, Interest, Tier, UserState
 
+# The tiers as plain integers: reading a member of an enum costs more than the comparison it is for.
+NONE, EMERGING, ACTIVE, CORE, FADING, DORMANT = (int(tier) for tier in Tier)
+
 HISTORY_BITS = 32
 _HISTORY_MASK = (1 << HISTORY_BITS) - 1
 
@@ -75,26 +78,26 @@ def visit(state: UserState, touched: Interest, time_ms: int, policy: LearningPol
     touched.last_session = state.sessions
     touched.visits += 1
     total = total_affinity(state)
+    core_down, active_down = policy.core_down, policy.active_down
+    dormant_ms = policy.dormant_after_s * 1000
     changes = []
     for interest in state.interests:
+        if interest is not touched and not interest.risen:
+            # Not visited now: most interests cannot change, and seeing that here is cheap.
+            tier = interest.tier
+            if tier == FADING:
+                if time_ms - interest.last_ms <= dormant_ms:
+                    continue
+            elif tier == CORE or tier == ACTIVE:  # noqa: PLR1714  # no tuple is built for each interest
+                if total and interest.affinity / total >= (core_down if tier == CORE else active_down):
+                    continue
+            elif tier != EMERGING:
+                continue
         share = interest.affinity / total if total else 0.0
-        if interest is touched or not _settled(interest, share, time_ms, policy):
-            change = _judge(state, interest, share, time_ms, policy, touched=interest is touched)
-            if change is not None:
-                changes.append(change)
+        change = _judge(state, interest, share, time_ms, policy, touched=interest is touched)
+        if change is not None:
+            changes.append(change)
     return changes
-
-
-def _settled(interest: Interest, share: float, time_ms: int, policy: LearningPolicy) -> bool:
-    """Would judging this interest, which was not visited now, change nothing? Most are settled; asking is cheap."""
-    tier = interest.tier
-    if interest.risen or tier == Tier.EMERGING:
-        return False
-    if tier == Tier.CORE:
-        return share >= policy.core_down
-    if tier == Tier.ACTIVE:
-        return share >= policy.active_down
-    return tier != Tier.FADING or time_ms - interest.last_ms <= policy.dormant_after_s * 1000
 
 
 def total_affinity(state: UserState) -> float:
@@ -126,7 +129,7 @@ def _judge(
     interest.tier = new
     if not rises and new == old:
         return None
-    kind: ChangeKind = "rise" if rises else "fade" if new == Tier.FADING else "tier"
+    kind: ChangeKind = "rise" if rises else "fade" if new == FADING else "tier"
     return Change(kind, interest.category, Tier(old), Tier(new), share, interest.visits)
 
 
@@ -144,27 +147,27 @@ def _counts(state: UserState, interest: Interest, policy: LearningPolicy) -> tup
 def _level(state: UserState, interest: Interest, share: float, policy: LearningPolicy, *, touched: bool) -> Tier:
     """The tier the share alone speaks for: thresholds with hysteresis; a promotion needs a visit now."""
     tier, visits = interest.tier, interest.visits
-    if tier == Tier.CORE and share >= policy.core_down:
-        return Tier.CORE
-    rank = tier if tier in (Tier.CORE, Tier.ACTIVE) else Tier.NONE
-    may_rise = touched and (rank != Tier.NONE or state.sessions - state.since >= 3)
-    if may_rise and rank != Tier.CORE and visits >= 4 and share >= policy.core_up:
-        return Tier.CORE
-    if rank != Tier.NONE:
-        return Tier.ACTIVE if share >= policy.active_down else Tier.NONE
-    return Tier.ACTIVE if may_rise and visits >= 2 and share >= policy.active_up else Tier.NONE
+    if tier == CORE and share >= policy.core_down:
+        return CORE
+    rank = tier if tier in (CORE, ACTIVE) else NONE
+    may_rise = touched and (rank != NONE or state.sessions - state.since >= 3)
+    if may_rise and rank != CORE and visits >= 4 and share >= policy.core_up:
+        return CORE
+    if rank != NONE:
+        return ACTIVE if share >= policy.active_down else NONE
+    return ACTIVE if may_rise and visits >= 2 and share >= policy.active_up else NONE
 
 
 def _next_tier(
     interest: Interest, level: Tier, recent: int, time_ms: int, policy: LearningPolicy, *, rises: bool
 ) -> int:
-    if level != Tier.NONE:
+    if level != NONE:
         return level
     tier = interest.tier
-    if tier in (Tier.CORE, Tier.ACTIVE) or (tier == Tier.EMERGING and recent == 0):
-        return Tier.FADING
+    if tier in (CORE, ACTIVE) or (tier == EMERGING and recent == 0):
+        return FADING
     if rises:
-        return Tier.EMERGING
-    if tier == Tier.FADING and time_ms - interest.last_ms > policy.dormant_after_s * 1000:
-        return Tier.DORMANT
+        return EMERGING
+    if tier == FADING and time_ms - interest.last_ms > policy.dormant_after_s * 1000:
+        return DORMANT
     return tier

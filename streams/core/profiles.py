@@ -47,6 +47,7 @@ AFFINITY_WEIGHTS = {
 }
 RATING_MOST = 5.0
 DECLARED_WEIGHT = 8.0
+_UNKNOWN, _GRANTED = int(Consent.UNKNOWN), int(Consent.GRANTED)
 LINKING = frozenset(("view", "click", "favourite", "share", "cart", "purchase", "rating"))
 
 
@@ -189,7 +190,7 @@ def _apply(
         case "consent":
             if not event.granted or not _profiled(state, policy):
                 state.clear_profile()
-            state.consent = Consent.GRANTED if event.granted else Consent.WITHDRAWN
+            state.consent = int(Consent.GRANTED if event.granted else Consent.WITHDRAWN)
         case "forget":
             state.clear_profile()
         case "interest":
@@ -199,7 +200,7 @@ def _apply(
 
 
 def _profiled(state: UserState, policy: LearningPolicy) -> bool:
-    return state.consent == Consent.GRANTED or (state.consent == Consent.UNKNOWN and policy.profile_unknown)
+    return policy.profile_unknown if state.consent == _UNKNOWN else state.consent == _GRANTED
 
 
 def _declare(state: UserState, event: BehaviourEvent, policy: LearningPolicy) -> None:

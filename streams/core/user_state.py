@@ -39,7 +39,7 @@ class Consent(IntEnum):
     WITHDRAWN = 2
 
 
-class Interest(msgspec.Struct, array_like=True):
+class Interest(msgspec.Struct, array_like=True, gc=False):
     """One tracked category of a shopper.
 
     category      path, levels joined by " > "
@@ -57,12 +57,12 @@ class Interest(msgspec.Struct, array_like=True):
     last_session: int = 0
     history: int = 0
     last_ms: int = 0
-    tier: int = Tier.NONE
+    tier: int = int(Tier.NONE)  # a plain integer: comparing members of an enum is slower
     risen: bool = False
     declared: bool = False
 
 
-class RecentItem(msgspec.Struct, array_like=True, frozen=True):
+class RecentItem(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """One of the newest positive interactions: what the shopper did lately, by name."""
 
     item_id: str
@@ -71,7 +71,7 @@ class RecentItem(msgspec.Struct, array_like=True, frozen=True):
     time_ms: int
 
 
-class UserState(msgspec.Struct, array_like=True):
+class UserState(msgspec.Struct, array_like=True, gc=False):
     """One shopper. Times are event times in epoch ms; hashes are XXH3-64.
 
     seen_ids, seen_content  the last accepted event ids and their content hashes, oldest first
@@ -83,7 +83,7 @@ class UserState(msgspec.Struct, array_like=True):
     """
 
     last_ms: int = 0
-    consent: int = Consent.UNKNOWN
+    consent: int = int(Consent.UNKNOWN)
     sessions: int = 0
     session_key: int = 0
     since: int = 0

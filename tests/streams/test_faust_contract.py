@@ -5,6 +5,7 @@ An upgrade that breaks one fails here.
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from collections.abc import AsyncIterator
 from importlib.metadata import version
@@ -19,6 +20,7 @@ from aiokafka.consumer import consumer as client
 from aiokafka.consumer import fetcher
 from aiokafka.consumer.consumer import AIOKafkaConsumer
 from aiokafka.coordinator.assignors.roundrobin import RoundRobinPartitionAssignor
+from aiokafka.errors import KafkaError
 from aiokafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
 from aiokafka.record.memory_records import MemoryRecords
 from aiokafka.structs import TopicPartition
@@ -26,7 +28,7 @@ from faust.transport import consumer as base
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 
-from streams.coordinator import PatientCoordinator, assign_known_topics_only
+from streams.coordinator import PatientCoordinator, coordinate_patiently
 from streams.core.records import UnreadableBatch
 from streams.transport import BatchApp, Consumer, ConsumerThread, FetchLimits, ReadableRecords, TolerantPartitionRecords
 
@@ -213,6 +215,17 @@ async def test_a_group_leader_waits_until_the_brokers_have_told_of_every_topic()
     coordinator._assignors, coordinator._cluster, coordinator.group_id = [RoundRobinPartitionAssignor], cluster, "g"
     await coordinator._perform_assignment(SimpleNamespace(group_protocol="roundrobin", members=[], API_VERSION=5))
     assert asked == ["t"]
-    assign_known_topics_only()
-    assert client.GroupCoordinator is PatientCoordinator
     assert inspect.iscoroutinefunction(AIOKafkaClient._wait_on_metadata)
+
+
+async def test_what_the_coordinator_cannot_deal_with_ends_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "GroupCoordinator", client.GroupCoordinator)
+    told: list[Exception] = []
+    coordinate_patiently(told.append)
+    assert issubclass(client.GroupCoordinator, PatientCoordinator)
+    coordinator = client.GroupCoordinator.__new__(client.GroupCoordinator)
+    error, closing = KafkaError("unknown"), asyncio.get_running_loop().create_future()
+    coordinator._subscription, coordinator._closing = SimpleNamespace(abort_waiters=told.append), closing
+    closing.set_result(None)
+    await coordinator._push_error_to_user(error)
+    assert told[0] is error
