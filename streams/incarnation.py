@@ -104,9 +104,10 @@ def verify(
         by_topic.setdefault(place.topic, []).append(place.partition)
     found = {}
     for topic, partitions in by_topic.items():
-        logs = broker.log_ranges(topic, partitions)
         shards = [shard_of(keys, settings, Place(topic, p)) for p in partitions]
-        for partition, shard, data in zip(partitions, shards, store.read([s.checkpoint for s in shards]), strict=True):
+        stored = store.read([shard.checkpoint for shard in shards])
+        logs = broker.log_ranges(topic, partitions)  # after the checkpoints: whoever still works on them moves both
+        for partition, shard, data in zip(partitions, shards, stored, strict=True):
             checkpoint = _decoded(shard, data)
             _hold_against(settings, keys, facts, topic, checkpoint, logs[partition])
             found[Place(topic, partition)] = checkpoint

@@ -120,9 +120,8 @@ class PushWorker:
         messages = [*first, *self._consumer.consume(BATCH_MAX - 1, 0.0)] if first else []
         if self._failure is not None:
             raise self._failure
-        if self._rebalanced:
-            return []
-        return [message for message in messages if _is_news(message)]
+        news = [message for message in messages if _is_news(message)]
+        return [] if self._rebalanced else news
 
     def _fold(self) -> bool:
         """A step for each partition that is not ready; True if one of them has work left that need not wait."""
@@ -211,7 +210,8 @@ def _is_news(message: Message) -> bool:
         return True
     if error.code() == KafkaError.FENCED_INSTANCE_ID:
         raise PushError("another process uses the same DRIFTLINE_INSTANCE_ID: give each worker its own, then restart")
-    if error.fatal():
-        raise PushError(f"consumer: {error.str()}") from KafkaException(error)
+    if error.fatal() or error.code() == KafkaError._FATAL:  # noqa: SLF001  # consumed errors do not say `fatal`
+        hint = "if it says `fenced`, give each worker its own DRIFTLINE_INSTANCE_ID"
+        raise PushError(f"consumer: {error.str()}; {hint}") from KafkaException(error)
     _LOG.warning("consumer", error=error.str())
     return False
