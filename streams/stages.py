@@ -249,7 +249,7 @@ class NeighboursStage:
             writes={self.shard.item(item): data for item, data in zip(folded.dirty, packed, strict=True)},
             messages=letters,
             rejects=folded.rejects,
-            views=folded.dirty,
+            views=self._arena.grown(folded.dirty) if folded.dirty else [],
             outcomes={"accepted": folded.applied, "duplicate": folded.dropped, "rejected": len(folded.rejects)},
         )
 

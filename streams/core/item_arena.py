@@ -11,6 +11,7 @@ from streams.core.item_state import HEAD_BYTES, ROWS_MAX, VERSION, decode_item, 
 from streams.core.links import NEIGHBOURS_MAX, LinkMessage
 from streams.core.policy import LearningPolicy
 
+GROWTH_SEEN = 1.03  # below this an item's similarities have hardly moved
 _BLOCK_ROWS_AT_MOST = sum(kernel.SMALLEST_BLOCK << c for c in range(kernel.CLASSES))  # one item through every class
 assert kernel.CAP == ROWS_MAX
 
@@ -36,6 +37,7 @@ class ItemArena:
         self._table = np.zeros((slots * 16, kernel.WORDS), np.uint32)
         self._free = np.full(kernel.CLASSES, -1, np.int64)
         self._top = np.zeros(1, np.int64)
+        self._seen = np.zeros(slots, np.float64)
         self._clock = 0
 
     def __len__(self) -> int:
@@ -101,6 +103,18 @@ class ItemArena:
         )
         return int(applied)
 
+    def grown(self, items: Sequence[int]) -> list[int]:
+        """Those whose counts grew by 3 % since they were last named here: what depends on them is worth deriving anew.
+
+        An item that was just brought into memory counts as grown.
+        """
+        slots = np.array([self.slot_of[item] for item in items], np.int64)
+        mass = self._sums[slots][:, [kernel.DEGREE, kernel.OUT_FORWARD, kernel.OUT_BACKWARD]].sum(axis=1)
+        seen = self._seen[slots]
+        new = (mass > seen * GROWTH_SEEN) | (mass < seen)  # less: its landmark moved, or it began anew
+        self._seen[slots[new]] = mass[new]
+        return [item for item, is_new in zip(items, new.tolist(), strict=True) if is_new]
+
     def pack(self, items: Sequence[int]) -> list[bytes]:
         """The packed bytes of some items in memory, in order."""
         chosen = np.array([self.slot_of[item] for item in items], np.int64)
@@ -141,10 +155,12 @@ class ItemArena:
             if slot == len(self._ints):
                 self._ints = np.concatenate([self._ints, np.zeros_like(self._ints)])
                 self._sums = np.concatenate([self._sums, np.zeros_like(self._sums)])
+                self._seen = np.concatenate([self._seen, np.zeros_like(self._seen)])
         self._ints[slot] = 0
         self._ints[slot, kernel.CLASS] = -1
         self._ints[slot, kernel.TOUCHED] = self._clock
         self._sums[slot] = 0.0
+        self._seen[slot] = 0.0
         return slot
 
     def _make_rows(self, rows: int) -> None:
