@@ -88,7 +88,7 @@ def visit(state: UserState, touched: Interest, time_ms: int, policy: LearningPol
             if tier == FADING:
                 if time_ms - interest.last_ms <= dormant_ms:
                     continue
-            elif tier == CORE or tier == ACTIVE:  # noqa: PLR1714  # no tuple is built for each interest
+            elif ACTIVE <= tier <= CORE:
                 if total and interest.affinity / total >= (core_down if tier == CORE else active_down):
                     continue
             elif tier != EMERGING:
@@ -144,7 +144,7 @@ def _counts(state: UserState, interest: Interest, policy: LearningPolicy) -> tup
     return recent, before, sessions_before
 
 
-def _level(state: UserState, interest: Interest, share: float, policy: LearningPolicy, *, touched: bool) -> Tier:
+def _level(state: UserState, interest: Interest, share: float, policy: LearningPolicy, *, touched: bool) -> int:
     """The tier the share alone speaks for: thresholds with hysteresis; a promotion needs a visit now."""
     tier, visits = interest.tier, interest.visits
     if tier == CORE and share >= policy.core_down:
@@ -159,7 +159,7 @@ def _level(state: UserState, interest: Interest, share: float, policy: LearningP
 
 
 def _next_tier(
-    interest: Interest, level: Tier, recent: int, time_ms: int, policy: LearningPolicy, *, rises: bool
+    interest: Interest, level: int, recent: int, time_ms: int, policy: LearningPolicy, *, rises: bool
 ) -> int:
     if level != NONE:
         return level

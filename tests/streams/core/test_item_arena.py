@@ -12,7 +12,7 @@ POLICY = LearningPolicy()
 
 def see(arena: ItemArena, times: int, first_offset: int, at_ms: int = 1_700_000_000_000) -> None:
     """Events of one item, all at one time."""
-    rows = [LinkRow(first_offset + n, at_ms, 1, 1.0, False, ITEM, (), "seven") for n in range(times)]  # noqa: FBT003
+    rows = [LinkRow(first_offset + n, at_ms, 1, 1.0, False, ITEM, (), "seven") for n in range(times)]
     ((_, data),) = encode_links(rows, generation=1, topic_id="t", source=0, item_partitions=1)
     assert arena.apply(decode_links(data), first_offset - 1, {0: ITEM}) == times
 
