@@ -72,7 +72,7 @@ class Views(threading.Thread):
                 pending.setdefault((shard, state_id), now)
 
     def stop(self, timeout_s: float = 5.0) -> None:
-        """Stop after the chunk at hand; what still waits is derived after the next change or by the next owner."""
+        """Stop after the chunk at hand; what still waits is derived when it changes next."""
         self._stopping.set()
         self.join(timeout_s)
 
