@@ -31,7 +31,8 @@ from streams.views import Views
 
 log = structlog.get_logger()
 
-WAITING_MOST = 3  # batches that may wait for a lane before its partition is paused
+WAITING_MOST = 8  # batches that may wait for a lane before its partition is paused
+LINKS_MOST = 64  # link messages in one flush, about; each holds one flush's rows of one source partition
 Fatal = Callable[[Exception], None]
 
 
@@ -48,7 +49,7 @@ class Pipeline:
             store,
             keys,
             settings.learning,
-            budget=settings.view_budget,
+            budget=lambda: settings.view_budget if self._waiting_since else settings.view_budget_idle,
             interval_s=settings.view_interval_s,
             ttl_s=settings.state_ttl_s,
         )
@@ -108,12 +109,17 @@ class Pipeline:
 
     async def _run(self, tp: TP, queue: asyncio.Queue[Any]) -> None:
         lane = self.lanes[tp]
+        most = LINKS_MOST if tp.topic == self.names.item_links else self.settings.batch_max_records
         try:
             while True:
-                event = await queue.get()
+                events = [await queue.get()]
+                batch = events[0].value
+                while len(batch.records) < most // 2 and not queue.empty():
+                    events.append(queue.get_nowait())
+                    batch = batch.joined(events[-1].value)
                 if queue.qsize() < WAITING_MOST:
                     self.app.consumer.on_buffer_drop(tp)
-                await lane.process(event.value, acknowledge=_acknowledge(event))
+                await lane.process(batch, acknowledge=_acknowledge(events))
                 if queue.empty():
                     self._waiting_since.pop(tp, None)
                 else:
@@ -174,9 +180,10 @@ class Pipeline:
         return Lane(stage, self.store, self._emitter.emit, self.views.note, settings.state_ttl_s)
 
 
-def _acknowledge(event: Any) -> Callable[[], Awaitable[None]]:
+def _acknowledge(events: Sequence[Any]) -> Callable[[], Awaitable[None]]:
     async def acknowledge() -> None:
-        event.ack()
+        for event in events:
+            event.ack()
 
     return acknowledge
 

@@ -54,7 +54,10 @@ class Settings(BaseSettings):
     cached_users: int = Field(200_000, ge=100, description="user states kept in memory, per process")
     cached_items: int = Field(200_000, ge=100, description="item states kept in memory, per process")
     idle_check_s: float = Field(5.0, gt=0, description="how often an idle partition compares its watermark with Redis")
-    view_budget: float = Field(0.1, gt=0, le=1, description="share of one core the derivation of views may take")
+    view_budget: float = Field(
+        0.05, gt=0, le=1, description="share of one core the derivation of views may take while input waits"
+    )
+    view_budget_idle: float = Field(0.5, gt=0, le=1, description="the same while no input waits")
     view_interval_s: float = Field(1.0, ge=0, description="a key's view is derived at most once in this many seconds")
     state_ttl_s: int = Field(
         400 * 86_400, ge=86_400, description="Redis TTL of user and item state; garbage collection"

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -49,13 +49,13 @@ class Views(threading.Thread):
         keys: Keyspace,
         policy: LearningPolicy,
         *,
-        budget: float,
+        budget: Callable[[], float],
         interval_s: float,
         ttl_s: int,
     ) -> None:
         super().__init__(name="views", daemon=True)
         self._store, self._keys, self._policy = store, keys, policy
-        self._budget, self._interval_s, self._ttl_s = budget, interval_s, ttl_s
+        self._budget_now, self._interval_s, self._ttl_s = budget, interval_s, ttl_s
         self._lock = threading.Lock()
         self._pending: dict[str, dict[tuple[Shard, Any], float]] = {"neighbours": {}, "profiles": {}}
         self._heads: dict[int, tuple[float, Head]] = {}
@@ -80,7 +80,7 @@ class Views(threading.Thread):
         while not self._stopping.is_set():
             began, used_before_s = time.monotonic(), time.thread_time()
             done = self._turn("neighbours") + self._turn("profiles")
-            due_s = (time.thread_time() - used_before_s) / self._budget if done else IDLE_S
+            due_s = (time.thread_time() - used_before_s) / self._budget_now() if done else IDLE_S
             self._stopping.wait(max(0.001, due_s - (time.monotonic() - began)))
 
     def drain(self) -> None:

@@ -61,7 +61,7 @@ def store_with(sessions: list[list[str]]) -> tuple[MemoryStore, dict[int, list[i
 
 
 def views_of(store: MemoryStore, interval_s: float = 0.0) -> Views:
-    return Views(store, KEYS, POLICY, budget=1.0, interval_s=interval_s, ttl_s=60)
+    return Views(store, KEYS, POLICY, budget=lambda: 1.0, interval_s=interval_s, ttl_s=60)
 
 
 def test_items_of_one_community_are_similar_and_of_two_are_not() -> None:
