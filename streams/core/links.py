@@ -93,31 +93,27 @@ def encode_links(
     weights = np.array(weight, np.float32)
     flags = np.array(repeat, np.uint8) * _REPEAT | (counts << 1).astype(np.uint8)
 
-    index = np.arange(len(rows))
-    of_neighbour = np.repeat(index, counts)
-    p = np.uint64(item_partitions)
-    item_owner = (items % p).astype(np.int64)
-    places = np.concatenate([item_owner, (neighbours % p).astype(np.int64)]) * len(rows)
-    pairs = np.unique(places + np.concatenate([index, of_neighbour]))
-    targets, first = np.unique(pairs // len(rows), return_index=True)
-    goes = np.zeros(len(rows), np.bool_)
-    for target, chosen in zip(targets.tolist(), np.split(pairs % len(rows), first[1:]), strict=True):
-        goes[:] = False
-        goes[chosen] = True
-        theirs = goes[of_neighbour]
-        own = np.unique(items[chosen][item_owner[chosen] == target])
-        rest = np.setdiff1d(np.concatenate([items[chosen], neighbours[theirs]]), own)
-        hashes = np.concatenate([own, rest])
-        order = np.argsort(hashes, kind="stable")
+    of_neighbour = np.repeat(np.arange(len(rows)), counts)
+    known, ranks = np.unique(np.concatenate([items, neighbours]), return_inverse=True)
+    item_rank, neighbour_rank = ranks[: len(rows)], ranks[len(rows) :]
+    owner = (known % np.uint64(item_partitions)).astype(np.int64)
+    goes = np.zeros((item_partitions, len(rows)), np.bool_)
+    goes[owner[item_rank], np.arange(len(rows))] = True
+    goes[owner[neighbour_rank], of_neighbour] = True
+    place = np.empty(len(known), np.int64)
+    for target in np.nonzero(goes.any(axis=1))[0].tolist():
+        chosen = np.nonzero(goes[target])[0]
+        theirs = goes[target][of_neighbour]
+        used, named = np.zeros(len(known), np.bool_), np.zeros(len(known), np.bool_)
+        named[item_rank[chosen]] = True
+        used[neighbour_rank[theirs]] = True
+        used |= named
+        named &= owner == target
+        own, rest = np.nonzero(named)[0], np.nonzero(used & ~named)[0]
+        hashes = known[np.concatenate([own, rest])]
+        place[own] = np.arange(len(own))
+        place[rest] = np.arange(len(own), len(hashes))
         narrow = "<u2" if len(hashes) < _NARROW else "<u4"
-
-        def indices(
-            of: NDArray[np.uint64],
-            hashes: NDArray[np.uint64] = hashes,
-            order: NDArray[np.intp] = order,
-            narrow: str = narrow,
-        ) -> bytes:
-            return order[np.searchsorted(hashes, of, sorter=order)].astype(narrow).tobytes()
 
         base_offset, base_ms = int(offsets[chosen[0]]), int(times[chosen].min())
         since = times[chosen] - base_ms
@@ -134,10 +130,10 @@ def encode_links(
             sessions[chosen].astype("<u8").tobytes(),
             weights[chosen].astype("<f4").tobytes(),
             flags[chosen].tobytes(),
-            indices(items[chosen]),
-            indices(neighbours[theirs]),
+            place[item_rank[chosen]].astype(narrow).tobytes(),
+            place[neighbour_rank[theirs]].astype(narrow).tobytes(),
             hashes.astype("<u8").tobytes(),
-            [names[item] for item in own.tolist()],
+            [names[item] for item in known[own].tolist()],
         )
         yield target, _ENCODER.encode(message)
 
