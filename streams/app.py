@@ -32,6 +32,7 @@ from streams.views import Views
 log = structlog.get_logger()
 
 WAITING_MOST = 8  # batches that may wait for a lane before its partition is paused
+LINGER_S = 0.25  # while events wait, links may gather: an item that is written once for many events costs less
 LINKS_MOST = 64  # link messages in one flush, about; each holds one flush's rows of one source partition
 Fatal = Callable[[Exception], None]
 
@@ -113,6 +114,8 @@ class Pipeline:
         try:
             while True:
                 events = [await queue.get()]
+                if tp.topic == self.names.item_links and len(self._waiting_since) > 1:
+                    await asyncio.sleep(LINGER_S)
                 batch = events[0].value
                 while len(batch.records) < most // 2 and not queue.empty():
                     events.append(queue.get_nowait())

@@ -45,7 +45,7 @@ class Settings(BaseSettings):
     # the worker
     generation: int = Field(0, ge=0, description="generation to compute; 0 is the one that serves")
     instance_id: str = Field("", max_length=128, description="static group membership; empty: dynamic membership")
-    batch_max_records: int = Field(2000, ge=1, le=100_000, description="records in one flush at most")
+    batch_max_records: int = Field(4000, ge=1, le=100_000, description="records in one flush at most")
     fetch_min_bytes: int = Field(
         1, ge=1, description="Kafka fetch.min.bytes; about 200000 trades latency for throughput"
     )

@@ -155,7 +155,7 @@ async def _serve(settings: Settings, keys: Keyspace, store: Store) -> int:
     gc.collect()
     gc.freeze()
     gc.set_threshold(100_000, 50, 100)  # states are many and have no cycles: walking them finds nothing
-    sys.setswitchinterval(0.0005)  # threads that wait for Redis and Kafka get their turn while another lane computes
+    sys.setswitchinterval(0.001)  # threads that wait for Redis and Kafka get their turn while another lane computes
     await stop.wait()
     _exit_later(outcome)
     log.info("stopping")
