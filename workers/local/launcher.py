@@ -34,9 +34,8 @@ class Servers:
     Raises LocalServerError: an address does not answer, no Docker engine answers, the extra is missing, or a server
     does not start.
 
-    >>> with Servers() as servers:            # doctest: +SKIP
-    ...     print(servers.kafka, servers.redis)
-    127.0.0.1:14817 redis://127.0.0.1:19034/0
+        with Servers() as servers:
+            print(servers.kafka, servers.redis)   # 127.0.0.1:14817 redis://127.0.0.1:19034/0
     """
 
     def __init__(
