@@ -64,7 +64,7 @@ def demo(purchases: int, live: int, rate: int, *, stay: bool) -> None:
             "DRIFTLINE_PUSH_CAP_PER_DAY": "1",
             "DRIFTLINE_PUSH_GAP_S": "172800",  # two days: households shop about twice a week
             "DRIFTLINE_PUSH_MIN_SCORE": "0.1",
-            "DRIFTLINE_VIEW_BUDGET": "0.5",  # a year in seconds: similarities must keep up, or nothing can be recommended
+            "DRIFTLINE_VIEW_BUDGET": "0.5",  # a year in seconds: similarities must keep up
             "DRIFTLINE_VIEW_INTERVAL_S": "0.2",
         }
         settings = from_env(environment)
