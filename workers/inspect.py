@@ -81,12 +81,6 @@ def moment(ms: int) -> str:
     return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S") if ms else "-"
 
 
-def titles(reader: Reader, item_ids: list[str]) -> dict[str, str]:
-    """Catalogue titles, falling back to the id."""
-    known = reader.catalogue(item_ids)
-    return {item_id: (known[item_id].title if item_id in known else None) or item_id for item_id in item_ids}
-
-
 def show_user(console: Console, reader: Reader, user_id: str, state: UserState) -> None:
     """A shopper's state as tables."""
     consent = Consent(state.consent).name.lower()
@@ -116,7 +110,7 @@ def show_user(console: Console, reader: Reader, user_id: str, state: UserState) 
             bits,
         )
     console.print(table)
-    names = titles(reader, [recent.item_id for recent in state.recent])
+    names = reader.titles([recent.item_id for recent in state.recent])
     recents = Table("when", "what", "item", "category", title="recent")
     for recent in reversed(state.recent):
         recents.add_row(moment(recent.time_ms), recent.type, names[recent.item_id], recent.category)
@@ -129,14 +123,14 @@ def show_item(console: Console, reader: Reader, settings: Settings, item_id: str
     half_life = settings.learning.count_half_life_s
     landmark_s = EPOCH_HALF_LIVES * half_life * head.epoch
     scale = math.exp2(-(head.last - landmark_s) / half_life) if head.last else 1.0
-    title = titles(reader, [item_id])[item_id]
+    title = reader.titles([item_id])[item_id]
     console.print(f"[bold]item {item_id}[/]  {title}  (hash {id_hash(item_id):016x})")
     console.print(
         f"{head.events} events, {head.repeats} repeats, newest {moment(head.last * 1000)}; "
         f"decayed degree {head.degree * scale:.2f}, recent {head.recent_degree:.2f}; {head.rows} of 128 neighbour rows"
     )
     near = reader.similar([item_id], 20)[item_id]
-    names = titles(reader, [other for other, _ in near])
+    names = reader.titles([other for other, _ in near])
     table = Table("item", "title", "similarity", title="most similar")
     for other, similarity in near:
         table.add_row(other, names[other], f"{similarity:.4f}")

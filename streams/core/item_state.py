@@ -21,6 +21,7 @@ decayed to `last` and R to `ts` with `recency_half_life_s`.
 from __future__ import annotations
 
 import struct
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -61,10 +62,14 @@ class ItemState(msgspec.Struct, frozen=True):
 
 def decode_head(data: bytes) -> ItemHead:
     """The head of packed item bytes (at least 64 of them). Raises UnknownVersionError for another layout."""
+    version_and_pad = 2
+    return ItemHead(*_unpacked_head(data)[version_and_pad:])
+
+
+def _unpacked_head(data: bytes) -> tuple[Any, ...]:
     if len(data) < HEAD_BYTES or data[0] != VERSION:
         raise UnknownVersionError(f"item layout {data[:1].hex() or 'empty'}, this release reads {VERSION:02x}")
-    version_and_pad = 2
-    return ItemHead(*HEAD.unpack_from(data)[version_and_pad:])
+    return HEAD.unpack_from(data)
 
 
 def read_degree(data: bytes) -> tuple[float, int, bytes]:
@@ -72,9 +77,7 @@ def read_degree(data: bytes) -> tuple[float, int, bytes]:
 
     Raises UnknownVersionError for another layout.
     """
-    if len(data) < HEAD_BYTES or data[0] != VERSION:
-        raise UnknownVersionError(f"item layout {data[:1].hex() or 'empty'}, this release reads {VERSION:02x}")
-    values = HEAD.unpack_from(data)
+    values = _unpacked_head(data)
     return values[8], values[3], data[HEAD_BYTES : HEAD_BYTES + values[7]]
 
 

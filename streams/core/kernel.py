@@ -10,6 +10,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from streams.core.forward_decay import EPOCH_HALF_LIVES
+
 # columns of `ints` (int64)
 ROWS, CLASS, BLOCK, EPOCH, EVENTS, REPEATS, LAST, TOUCHED = range(8)
 INTS = 8
@@ -24,7 +26,6 @@ SMALLEST_BLOCK = 4
 CLASSES = 6  # 4, 8, 16, 32, 64, 128
 CAP = SMALLEST_BLOCK << (CLASSES - 1)
 HEAD_WORDS = 16
-EPOCH_HALF_LIVES = 32
 BACKWARD_WORTH = 0.3  # of a backward step when rows compete for a place
 
 # entries of `params` (float64)

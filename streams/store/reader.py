@@ -64,6 +64,11 @@ class Reader:
         found = self.store.read([self.keys.catalogue(user_partition(i.encode(), n)).meta(i) for i in item_ids])
         return {item: decode_stored(data) for item, data in zip(item_ids, found, strict=True) if data}
 
+    def titles(self, item_ids: Sequence[str]) -> dict[str, str]:
+        """What to call items: their catalogue titles, their ids where there is none."""
+        known = self.catalogue(item_ids)
+        return {item: known[item].title if item in known else item for item in item_ids}
+
     def checkpoints(self, shards: Sequence[Shard]) -> list[Checkpoint | None]:
         """The checkpoints of some shards, None where there is none."""
         found = self.store.read([shard.checkpoint for shard in shards])

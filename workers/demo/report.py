@@ -23,18 +23,12 @@ def similar_items(console: Console, reader: Reader) -> None:
     table = Table("item", "cosine and name of the most similar", show_lines=True)
     for item in reader.trending(SHOWN_ITEMS):
         near = reader.similar([item], 4)[item]
-        names = titles(reader, [item, *(other for other, _ in near)])
+        names = reader.titles([item, *(other for other, _ in near)])
         table.add_row(
             f"{names[item]}\n[dim]{item}[/]",
             "\n".join(f"{similarity:.2f}  {names[other]}" for other, similarity in near),
         )
     console.print(table)
-
-
-def titles(reader: Reader, item_ids: list[str]) -> dict[str, str]:
-    """Titles, or ids where there is none."""
-    known = reader.catalogue(item_ids)
-    return {item: known[item].title if item in known else item for item in item_ids}
 
 
 def interests_over_time(console: Console, watch: Watch) -> list[str]:

@@ -14,6 +14,7 @@ from streams.core.push.decide import Choice
 from streams.core.push.policy import PushPolicy
 from streams.core.push.state import PushState
 from streams.core.user_state import Consent
+from streams.incarnation import keyspace
 from streams.settings import Settings
 from streams.store.keys import Keyspace
 from streams.store.protocol import Store
@@ -75,6 +76,4 @@ class Lookup:
         return Choice(tuple(chosen), {item: record.title for item, record in known.items()})
 
     def _reader(self, generation: int) -> Reader:
-        s = self._settings
-        counts = (s.user_partitions, s.item_partitions, s.catalogue_partitions)
-        return Reader(self._store, Keyspace(s.namespace, generation, *counts))
+        return Reader(self._store, keyspace(self._settings, generation))

@@ -13,8 +13,8 @@ from schemas.times import EARLIEST_MS
 from streams import metrics
 from streams.core.push.decide import Decider, Place
 from streams.failpoints import PUSH_AFTER_TRANSACTION, PUSH_BEFORE_TRANSACTION, failpoint
+from streams.incarnation import keyspace
 from streams.settings import Settings
-from streams.store.keys import Keyspace
 from streams.store.protocol import Store
 from workers.push import measure
 from workers.push.errors import AbortedError
@@ -42,7 +42,6 @@ class Partition:
     """Everything of one partition. Whatever fails in it raises, and `restart` is the answer to every failure."""
 
     def __init__(self, settings: Settings, topology: Topology, store: Store, number: int, metadata: bytes) -> None:
-        s = settings
         self.number = number
         self.phase = Phase.FOLDING
         self.next: dict[str, int] = {}
@@ -55,8 +54,8 @@ class Partition:
         self._metadata = metadata
         self._policy = policy_of(settings)
         self._lookup = Lookup(store, settings)
-        keys = Keyspace(s.namespace, s.generation, s.user_partitions, s.item_partitions, s.catalogue_partitions)
-        self._states = PartitionStates(store, keys.push(number), s.state_ttl_s, s.cached_users)
+        shard = keyspace(settings, settings.generation).push(number)
+        self._states = PartitionStates(store, shard, settings.state_ttl_s, settings.cached_users)
         self._transactions: Transactions | None = None
         self._recovery: Recovery | None = None
         self._checked_s = 0.0
